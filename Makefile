@@ -1,0 +1,82 @@
+# Needs Python 3.11 or later with pip, and make: no uv, no ensurepip. All that it installs goes into .venv.
+
+PYTHON ?= python3
+BIN    := .venv/bin
+
+# pip from outside works on the environment within: Debian's python3 comes without ensurepip, and its pip is not to be upgraded.
+# Compiling on install costs more than it saves here; Python compiles what it imports. Two -q leave only errors.
+PIP = $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install -qq --no-compile -c constraints.txt
+
+# What each step says before it starts: one line.
+say = @printf '%-9s %s\n'
+
+.DEFAULT_GOAL := help
+.PHONY: help demo sandbox test coverage lint types layers docs bench format clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name meaning; do printf '  make %-10s %s\n' "$$name" "$$meaning"; done
+
+demo: .venv/.has-sandbox  ## run the example app on the sandbox, and print the events that it captured
+	@$(BIN)/python -m examples.demo
+
+sandbox: .venv/.has-sandbox  ## start the local Customer.io, with its page
+	@$(BIN)/cio-middleware sandbox
+
+# Not under coverage: tracing slows every line, and some tests hold deadlines.
+test: .venv/.has-test  ## everything that needs no browser and no Redis
+	@$(BIN)/python -m pytest -q $(PYTEST)
+
+# From outside pytest: a plugin of ours is imported before one that measures could start.
+coverage: .venv/.has-test  ## the same tests, and the branches that none of them took
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -q $(PYTEST)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report
+
+lint: .venv/.has-lint  ## style, spelling, and a docstring on every test
+	$(say) ruff "rules"
+	@$(BIN)/ruff check -q
+	$(say) ruff "format"
+	@$(BIN)/ruff format -q --check
+	$(say) codespell "spelling"
+	@$(BIN)/codespell
+	$(say) interrogate "docstrings of the tests"
+	@$(BIN)/interrogate -q tests
+
+types: .venv/.has-lint  ## mypy, strict, and pyright, as editors use it
+	$(say) mypy "the package and its tests"
+	@$(BIN)/mypy --no-error-summary
+	$(say) pyright "the package, as its users' editors see it"
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+layers: .venv/.has-test  ## who may import whom
+	$(say) layers "the drawing in pyproject.toml"
+	@report=$$($(BIN)/lint-imports --no-logo) || { echo "$$report"; exit 1; }
+
+docs: .venv/.has-test  ## every link between the pages leads somewhere
+	$(say) links "README.md and docs/"
+	@$(BIN)/python -m pytest -q tests/architecture/test_links.py
+
+bench: .venv/.has-test  ## the numbers that the documentation quotes
+	@$(BIN)/python -m benchmarks
+
+format: .venv/.has-lint  ## rewrite the code as `make lint` wants it
+	@$(BIN)/ruff check -q --fix-only
+	@$(BIN)/ruff format -q
+
+clean:  ## forget the environment and all that tools left behind
+	@rm -rf .venv .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One stamp for each set of extras. It lies in .venv, so it goes when the environment goes.
+EXTRAS_lint := test,lint
+.venv/.has-%: pyproject.toml constraints.txt | $(BIN)/python
+	$(say) install "what this needs, into .venv; once"
+	@$(PIP) -e '.[$(or $(EXTRAS_$*),$*)]'
+	@touch $@
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here. Install Python 3.11 or later with pip (Debian: apt install python3 python3-pip)."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is $$($(PYTHON) -V). Install Python 3.11 or later, or name one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import pip; assert tuple(map(int, pip.__version__.split(".")[:2])) >= (22, 3)' 2>/dev/null || { echo "$(PYTHON) has no pip of 22.3 or later. Install it (Debian: apt install python3-pip)."; exit 1; }
+	@$(PYTHON) -m venv --without-pip .venv

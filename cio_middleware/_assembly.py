@@ -1,0 +1,185 @@
+"""
+Which parts a client is made of, by its settings. The only place that knows all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from opentelemetry.trace import TracerProvider
+
+from . import _plugins
+from ._capture import Capture
+from ._dispatch import Dispatch
+from ._fork import WATCH
+from ._ids import Clock, SystemClock, Ulids
+from ._notices import Notices
+from ._parking import Parking
+from ._person import People
+from ._settings import Settings
+from ._stats import Ledger
+from ._telemetry import Telemetry
+from .backends.direct import DirectBackend
+from .backends.null import NullBackend
+from .backends.queued import Pace, QueuedBackend
+from .delivery.drive import Sender
+from .delivery.limiter import Limiter
+from .delivery.retry import RetryPolicy
+from .queues.memory import MemoryQueue
+from .transports.http import AsyncHttpTransport, HttpTransport, check_client
+from .typing import Backend, Processor
+from .wire.regions import base_url
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts that a client's verbs use."""
+
+    clock: Clock
+    ledger: Ledger
+    notices: Notices
+    telemetry: Telemetry
+    people: People
+    capture: Capture
+    backend: Backend
+    dispatch: Dispatch
+    parking: Parking
+
+
+def assemble(
+    settings: Settings,
+    *,
+    processors: Sequence[Processor] = (),
+    http_client: Any = None,
+    async_http_client: Any = None,
+    tracer_provider: TracerProvider | None = None,
+    clock: Clock | None = None,
+) -> Parts:
+    """
+    Make the parts of a client.
+
+    Raises:
+        ConfigurationError: a setting is missing or wrong.
+    """
+    settings.check()
+    check_client(http_client, asynchronous=False)
+    check_client(async_http_client, asynchronous=True)
+    time: Clock = SystemClock() if clock is None else clock
+    ledger, notices, mint = Ledger(), Notices(time), Ulids(time.time)
+    telemetry = Telemetry(
+        base_url=base_url(settings.region, settings.base_url),
+        region=settings.region,
+        backend=settings.backend if isinstance(settings.backend, str) else type(settings.backend).__name__,
+        create_spans=settings.create_spans and settings.backend != "direct",
+        tracer_provider=tracer_provider,
+    )
+    makers = _Makers(settings, time, ledger, notices, telemetry, http_client, async_http_client)
+    backend: Backend = _plugins.load(
+        settings.backend if settings.enabled else "null",
+        group="backend",
+        built_in={"queued": makers.queued, "direct": makers.direct, "null": NullBackend},
+        methods=("emit", "flush", "close"),
+    )
+    people = People(time, notices)
+    dispatch = Dispatch(
+        backend=backend,
+        processors=processors,
+        ledger=ledger,
+        telemetry=telemetry,
+        notices=notices,
+        anonymous_via=settings.anonymous_via,
+        max_event_bytes=settings.max_event_bytes,
+        raises=settings.on_error == "raise",
+        debug=settings.debug,
+    )
+    parking = Parking(people, dispatch, ledger, time, wake=getattr(backend, "wake", None))
+    if isinstance(backend, QueuedBackend):
+        backend.sweep = parking.sweep
+    capture = Capture(
+        mint=mint, clock=time, ledger=ledger, stamps=settings.stamps, stamp_queued=isinstance(backend, QueuedBackend)
+    )
+    for part in (ledger, notices, mint, parking):
+        WATCH.add(part)
+    if settings.env == "production" and settings.is_loopback:
+        notices.trouble(
+            "loopback", "production",
+            "env is production, but base_url is this machine: events stay here. Remove CUSTOMERIO_BASE_URL.",
+            level=logging.WARNING,
+        )  # fmt: skip
+    return Parts(time, ledger, notices, telemetry, people, capture, backend, dispatch, parking)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Makers:
+    """Makes the built-in backends; only the one that is named is made."""
+
+    settings: Settings
+    clock: Clock
+    ledger: Ledger
+    notices: Notices
+    telemetry: Telemetry
+    http_client: Any
+    async_http_client: Any
+
+    def queued(self) -> QueuedBackend:
+        settings = self.settings
+        return self._queue(
+            RetryPolicy(settings.retry_base, settings.retry_cap), settings.flush_at, settings.flush_interval
+        )
+
+    def direct(self) -> DirectBackend:
+        settings = self.settings
+        policy = RetryPolicy(settings.retry_base, settings.retry_cap, settings.retries, settings.timeout)
+        return DirectBackend(
+            self._sender(policy),
+            aside=lambda: self._queue(policy, 1, 0.001),
+            ledger=self.ledger,
+            clock=self.clock,
+            notices=self.notices,
+            telemetry=self.telemetry,
+        )
+
+    def _queue(self, policy: RetryPolicy, flush_at: int, flush_interval: float) -> QueuedBackend:
+        settings = self.settings
+        queue = MemoryQueue(
+            max_events=settings.max_queue_events,
+            max_bytes=settings.max_queue_bytes,
+            overflow=settings.overflow,
+            ledger=self.ledger,
+            clock=self.clock,
+        )
+        pace = Pace(
+            flush_at=flush_at,
+            flush_interval=flush_interval,
+            max_batch_events=settings.max_batch_events,
+            max_batch_bytes=settings.max_batch_bytes,
+            max_age=settings.max_age,
+            shutdown_timeout=settings.shutdown_timeout,
+        )
+        return QueuedBackend(
+            queue, self._sender(policy), pace=pace, clock=self.clock, notices=self.notices, telemetry=self.telemetry
+        )
+
+    def _sender(self, policy: RetryPolicy) -> Sender:
+        settings = self.settings
+        transport = HttpTransport(self._credentials, self.http_client)
+        async_transport = AsyncHttpTransport(self._credentials, self.async_http_client)
+        limiter = Limiter(settings.rate_limit)
+        for part in (transport, async_transport, limiter):
+            WATCH.add(part)
+        return Sender(
+            base_url=base_url(settings.region, settings.base_url),
+            transport=transport,
+            async_transport=async_transport,
+            policy=policy,
+            limiter=limiter,
+            clock=self.clock,
+            ledger=self.ledger,
+            timeout=settings.timeout,
+        )
+
+    def _credentials(self) -> tuple[str, str]:
+        return str(self.settings.site_id), self.settings.secret.reveal()

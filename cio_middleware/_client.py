@@ -1,0 +1,393 @@
+"""
+The client: captures an event, finds its person, and sends it on.
+
+No verb raises into the application, except what `debug` and `on_error="raise"` ask for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import getpid
+from types import TracebackType
+from typing import Any, Self
+
+from opentelemetry.trace import Span, TracerProvider
+
+from . import _assembly
+from ._context import RequestCell, current, overlay
+from ._events import Event, Identity, Kind
+from ._fork import WATCH
+from ._ids import Clock
+from ._settings import Settings
+from ._stats import DropReason, Stats
+from .exceptions import ClosedError, InvalidEvent
+from .queues.memory import DeadLetter
+from .typing import Person, Processor
+
+_Attributes = Mapping[str, Any] | object | None
+_Pending = tuple[Event, float, Any, Span | None]
+"""An event that goes on now: itself, when it was captured, what its send links to, its span."""
+
+
+class Client:
+    """
+    Captures events and sees to their delivery. Safe to share between threads, event loops and forked children.
+
+    Args:
+        settings: See `Settings`; read from the environment by default.
+        processors: Called in this order on every event before it goes on; each returns the event, another one, or None
+            to drop it. One that raises drops the event, since it may have been there to redact it.
+        http_client: An `httpx.Client` or `httpx2.Client` to send with; it stays its owner's to close.
+        async_http_client: The same for the async verbs of the direct backend.
+        tracer_provider: Where spans go; the global one by default.
+        clock: The time, for tests.
+
+    Raises:
+        ConfigurationError: a setting is missing or wrong; the message says what to type.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        processors: Sequence[Processor] = (),
+        http_client: Any = None,
+        async_http_client: Any = None,
+        tracer_provider: TracerProvider | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings or Settings.from_env()
+        self._parts = _assembly.assemble(
+            self.settings,
+            processors=processors,
+            http_client=http_client,
+            async_http_client=async_http_client,
+            tracer_provider=tracer_provider,
+            clock=clock,
+        )
+        self.parking = self._parts.parking
+        self._closed = False
+
+    @classmethod
+    def from_env(cls, **overrides: Any) -> Client:
+        """A client from `CUSTOMERIO_*`, with single settings overridden."""
+        return cls(Settings.from_env(**overrides))
+
+    def track(
+        self,
+        name: str,
+        attributes: _Attributes = None,
+        *,
+        person: Person | None = None,
+        anonymous_id: str | None = None,
+        timestamp: Any = None,
+        event_id: str | None = None,
+    ) -> str | None:
+        """
+        Capture that a person did something.
+
+        Args:
+            name: What happened, at most 100 bytes; fixed, with what changes in `attributes`.
+            attributes: A mapping, a dataclass, an attrs or msgspec object, or a pydantic model. Its values become
+                bytes now.
+            person: Who. Default: `bound()`, else the request's person, else its anonymous id.
+            anonymous_id: A browser, when nobody is signed in.
+            timestamp: When, as Unix seconds or a datetime. Default: now.
+            event_id: A ULID of your own, if the event may be captured twice.
+
+        Returns:
+            The event's ULID; None when it was not captured, which `stats()` counts by reason.
+
+        Raises:
+            InvalidEvent: with `debug` only.
+            DeliveryError: on the direct backend with `on_error="raise"` only.
+        """
+        return self._send(self._event("event", name, attributes, person, anonymous_id, timestamp, event_id))
+
+    def page(
+        self,
+        name: str,
+        attributes: _Attributes = None,
+        *,
+        person: Person | None = None,
+        anonymous_id: str | None = None,
+        timestamp: Any = None,
+        event_id: str | None = None,
+    ) -> str | None:
+        """Capture that a person saw a page; `name` is its URL. The rest as for `track`."""
+        return self._send(self._event("page", name, attributes, person, anonymous_id, timestamp, event_id))
+
+    def screen(
+        self,
+        name: str,
+        attributes: _Attributes = None,
+        *,
+        person: Person | None = None,
+        anonymous_id: str | None = None,
+        timestamp: Any = None,
+        event_id: str | None = None,
+    ) -> str | None:
+        """Capture that a person saw a screen of an app. The rest as for `track`."""
+        return self._send(self._event("screen", name, attributes, person, anonymous_id, timestamp, event_id))
+
+    def identify(
+        self,
+        person: Person | None = None,
+        attributes: _Attributes = None,
+        *,
+        anonymous_id: str | None = None,
+        timestamp: Any = None,
+    ) -> str | None:
+        """
+        Say who a person is, and what is known about them.
+
+        Inside a request this also makes them the request's person, for events captured before and after. Without
+        attributes it does only that, unless there is an anonymous id to link.
+
+        Args:
+            person: Who. Default: `bound()`, else the request's person.
+            attributes: As for `track`. None as a value deletes the attribute in Customer.io.
+            anonymous_id: Whose earlier events become this person's. Default: the one that the browser brought.
+            timestamp: When this was true, so that a late delivery does not overwrite something newer. Default: now.
+
+        Returns:
+            The ULID of what was sent; None when nothing was.
+
+        Raises:
+            InvalidEvent: with `debug` only.
+            DeliveryError: on the direct backend with `on_error="raise"` only.
+        """
+        sent = self._send(self._identify(person, attributes, anonymous_id, timestamp))
+        if (cell := self._cell()) is not None and cell.identity is not None:
+            self.parking.release(cell)
+        return sent
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """
+        Send what is queued and wait for it. Inside a request, its parked events are settled first.
+
+        Args:
+            timeout: Seconds to wait; None means `Settings.shutdown_timeout`. Retries in progress go on after this
+                returns.
+
+        Returns:
+            True when nothing captured before the call is pending any more, whether it was delivered, dead-lettered or
+            dropped.
+
+        Raises:
+            ClosedError: after `close`.
+        """
+        if self._closed:
+            message = "flush() after close(): the client is closed, and what it held is settled."
+            raise ClosedError(message)
+        if (cell := self._cell()) is not None:
+            self.parking.settle(cell)
+        return self._parts.backend.flush(self._patience(timeout))
+
+    def close(self, timeout: float | None = None) -> Stats:
+        """
+        Deliver what is left, for at most `timeout` seconds (None: `Settings.shutdown_timeout`), and stop.
+
+        What is not delivered by then is dropped{shutdown_timeout}. Runs by itself when the interpreter exits.
+
+        Returns:
+            The final ledger.
+        """
+        if not self._closed:
+            self.parking.empty()
+            self._closed = True
+            self._parts.backend.close(self._patience(timeout))
+        return self.stats()
+
+    def stats(self) -> Stats:
+        """Where every captured event is, in one consistent reading."""
+        return self._parts.ledger.read()
+
+    def drop_call(self) -> None:
+        """Count an event whose attributes could not be made, because the application's own callable failed."""
+        if self._begin() is not None:
+            self._parts.dispatch.drop(DropReason.CALLABLE_FAILED)
+
+    @property
+    def dead_letters(self) -> tuple[DeadLetter, ...]:
+        """The newest events that Customer.io refused, each with its reason."""
+        return tuple(getattr(self._parts.backend, "dead_letters", ()))
+
+    async def atrack(
+        self,
+        name: str,
+        attributes: _Attributes = None,
+        *,
+        person: Person | None = None,
+        anonymous_id: str | None = None,
+        timestamp: Any = None,
+        event_id: str | None = None,
+    ) -> str | None:
+        """
+        `track`, awaited. On the direct backend the delivery is over when this returns; on the queue it is the same.
+        """
+        return await self._asend(self._event("event", name, attributes, person, anonymous_id, timestamp, event_id))
+
+    async def apage(
+        self,
+        name: str,
+        attributes: _Attributes = None,
+        *,
+        person: Person | None = None,
+        anonymous_id: str | None = None,
+        timestamp: Any = None,
+        event_id: str | None = None,
+    ) -> str | None:
+        """`page`, awaited."""
+        return await self._asend(self._event("page", name, attributes, person, anonymous_id, timestamp, event_id))
+
+    async def aidentify(
+        self,
+        person: Person | None = None,
+        attributes: _Attributes = None,
+        *,
+        anonymous_id: str | None = None,
+        timestamp: Any = None,
+    ) -> str | None:
+        """`identify`, awaited."""
+        sent = await self._asend(self._identify(person, attributes, anonymous_id, timestamp))
+        if (cell := self._cell()) is not None and cell.identity is not None:
+            await self.parking.asettle(cell)
+        return sent
+
+    async def aflush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as `flush` has it
+        """`flush`, without blocking the event loop."""
+        import asyncio
+
+        if not self._closed and (cell := self._cell()) is not None:
+            await self.parking.asettle(cell)
+        return await asyncio.to_thread(self.flush, timeout)
+
+    async def aclose(self, timeout: float | None = None) -> Stats:  # noqa: ASYNC109 - as `close` has it
+        """`close`, without blocking the event loop."""
+        import asyncio
+
+        aclose = getattr(self._parts.backend, "aclose", None)
+        if aclose is not None:
+            await aclose()
+        return await asyncio.to_thread(self.close, timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"Client(backend={type(self._parts.backend).__name__}, {'closed' if self._closed else 'open'})"
+
+    def _event(
+        self,
+        kind: Kind,
+        name: str,
+        attributes: _Attributes,
+        person: Person | None,
+        anonymous_id: str | None,
+        timestamp: Any,
+        event_id: str | None,
+    ) -> _Pending | str | None:
+        """A captured event to send on; the id of one that is parked; None for one that was dropped."""
+        parts = self._begin()
+        if parts is None:
+            return None
+        try:
+            bound, cell = overlay.get(), current.get()
+            identity, anonymous = parts.people.explicit(person, anonymous_id, bound)
+            found = identity is not None or anonymous is not None
+            if not found and cell is not None:
+                identity = parts.people.known(cell)
+                found = identity is not None
+            event = parts.capture.event(kind, name, attributes, timestamp, event_id, cell, bound, identity, anonymous)
+            span = parts.telemetry.create(event)
+            pending = event, parts.clock.time(), parts.telemetry.carrier(span), span
+            return pending if found or cell is None else self._without_person(cell, *pending)
+        except BaseException as error:  # noqa: BLE001 - see _failed
+            self._failed(error)
+            return None
+
+    def _without_person(
+        self, cell: RequestCell, event: Event, at: float, carrier: Any, span: Span | None
+    ) -> _Pending | str:
+        if cell.parks and cell.client is self:
+            if span is not None:
+                span.end()
+            self.parking.park(cell, event, at, carrier)
+            return event.event_id
+        return event.about(None, cell.browser()), at, carrier, span
+
+    def _identify(
+        self, person: Person | None, attributes: _Attributes, anonymous_id: str | None, timestamp: Any
+    ) -> _Pending | None:
+        cell = self._cell()
+        problem: BaseException | None = None
+        identity: Identity | None = None
+        link: str | None = None
+        try:
+            identity, link = self._parts.people.bind(cell, person, anonymous_id, overlay.get())
+        except BaseException as error:  # noqa: BLE001 - see _failed
+            problem = error
+        if problem is None and cell is not None and identity is not None and attributes is None and link is None:
+            return None
+        parts = self._begin()
+        if parts is None:
+            return None
+        if problem is not None:
+            self._failed(problem)
+            return None
+        if identity is None:
+            parts.dispatch.drop(DropReason.NO_IDENTITY)
+            return None
+        try:
+            event = parts.capture.identify(identity, attributes, timestamp, link)
+            span = parts.telemetry.create(event)
+            return event, parts.clock.time(), parts.telemetry.carrier(span), span
+        except BaseException as error:  # noqa: BLE001 - see _failed
+            self._failed(error)
+            return None
+
+    def _begin(self) -> _assembly.Parts | None:
+        if getpid() != WATCH.pid:
+            WATCH.in_child()
+        parts = self._parts
+        parts.ledger.capture()
+        if self._closed:
+            parts.dispatch.drop(DropReason.CLOSED)
+            return None
+        return parts
+
+    def _failed(self, error: BaseException) -> None:
+        """Whatever the caller's values did, the event is accounted for, and only what must pass does."""
+        if isinstance(error, InvalidEvent):
+            self._parts.dispatch.invalid(error)
+        elif isinstance(error, Exception):
+            name = type(error).__name__
+            self._parts.dispatch.invalid(InvalidEvent(f"the event could not be captured: {name}."))
+        else:
+            self._parts.ledger.drop(DropReason.INVALID_EVENT)
+            raise error
+
+    def _send(self, pending: _Pending | str | None) -> str | None:
+        return self._parts.dispatch.send(*pending) if isinstance(pending, tuple) else pending
+
+    async def _asend(self, pending: _Pending | str | None) -> str | None:
+        return await self._parts.dispatch.asend(*pending) if isinstance(pending, tuple) else pending
+
+    def _cell(self) -> RequestCell | None:
+        cell = current.get()
+        return cell if cell is not None and cell.client is self else None
+
+    def _patience(self, timeout: float | None) -> float:
+        return self.settings.shutdown_timeout if timeout is None else timeout

@@ -1,0 +1,169 @@
+"""
+The process's own client: made from the environment on first use, unless `configure` made one before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from ._client import Client
+from ._context import current
+from ._events import Identity
+from ._fork import WATCH
+from ._notices import Notices
+from ._settings import Secret, Settings
+from .exceptions import ConfigurationError
+
+Person = str | int | Identity
+
+
+class _Default:
+    """Holds the default client. One per process; a forked child keeps it, since a client is fork-safe itself."""
+
+    def __init__(self) -> None:
+        self.client: Client | None = None
+        self.problem: ConfigurationError | None = None
+        self.notices = Notices()
+        self.lock = threading.Lock()
+        self.watched = False
+
+    def after_fork(self) -> None:
+        """Another thread of the parent may have held the lock."""
+        self.lock = threading.Lock()
+
+    def get(self) -> Client:
+        if (client := self.client) is not None:
+            return client
+        if self.problem is not None:
+            # The environment does not change by itself: asking it again for every event would only cost time.
+            raise ConfigurationError(str(self.problem))
+        with self.lock:
+            if self.client is None:
+                self._watch()
+                try:
+                    self.client = Client.from_env()
+                except ConfigurationError as error:
+                    self.problem = ConfigurationError(str(error))
+                    raise
+            return self.client
+
+    def put(self, client: Client | None) -> None:
+        with self.lock:
+            self._watch()
+            self.client = client
+            self.problem = None
+
+    def _watch(self) -> None:
+        if not self.watched:
+            self.watched = True
+            WATCH.add(self)
+
+
+_DEFAULT = _Default()
+
+
+def configure(client: Client | None = None, **settings: Any) -> Client:
+    """
+    Set the process's default client, or build one from settings (the rest comes from the environment) and return it.
+
+    A client that was the default before is not closed: it is its owner's.
+
+    Raises:
+        ConfigurationError: with what to type.
+    """
+    if "api_key" in settings and not isinstance(settings["api_key"], Secret):
+        # A traceback may be printed with this frame's locals.
+        settings["api_key"] = Secret(settings["api_key"])
+    if client is None:
+        client = Client(Settings.from_env(**settings))
+    elif settings:
+        message = "configure() takes a client or settings, not both."
+        raise ConfigurationError(message)
+    _DEFAULT.put(client)
+    return client
+
+
+def reset() -> None:
+    """Forget the default client, for tests; it is not closed."""
+    _DEFAULT.put(None)
+
+
+def get_client() -> Client:
+    """
+    The process's default client, made from the environment on first use.
+
+    Raises:
+        ConfigurationError: names what is missing, and where to get it.
+    """
+    return _DEFAULT.get()
+
+
+def client_here() -> Client | None:
+    """The client of the current request, else the default one; None, said once, when there is none."""
+    cell = current.get()
+    if cell is not None:
+        client: Client = cell.client
+        return client
+    try:
+        return _DEFAULT.get()
+    except ConfigurationError as error:
+        _DEFAULT.notices.trouble("default", "unconfigured", "events are not captured: %s", error)
+        return None
+
+
+def track(
+    name: str,
+    attributes: Mapping[str, Any] | object | None = None,
+    *,
+    person: Person | None = None,
+    anonymous_id: str | None = None,
+    timestamp: Any = None,
+    event_id: str | None = None,
+) -> str | None:
+    """`Client.track` on the request's client, else the default one. None when there is none."""
+    client = client_here()
+    if client is None:
+        return None
+    return client.track(
+        name, attributes, person=person, anonymous_id=anonymous_id, timestamp=timestamp, event_id=event_id
+    )
+
+
+def identify(
+    person: Person | None = None,
+    attributes: Mapping[str, Any] | object | None = None,
+    *,
+    anonymous_id: str | None = None,
+    timestamp: Any = None,
+) -> str | None:
+    """`Client.identify` on the request's client, else the default one. None when there is none."""
+    client = client_here()
+    if client is None:
+        return None
+    return client.identify(person, attributes, anonymous_id=anonymous_id, timestamp=timestamp)
+
+
+def page(
+    name: str,
+    attributes: Mapping[str, Any] | object | None = None,
+    *,
+    person: Person | None = None,
+    anonymous_id: str | None = None,
+    timestamp: Any = None,
+    event_id: str | None = None,
+) -> str | None:
+    """`Client.page` on the request's client, else the default one. None when there is none."""
+    client = client_here()
+    if client is None:
+        return None
+    return client.page(
+        name, attributes, person=person, anonymous_id=anonymous_id, timestamp=timestamp, event_id=event_id
+    )
+
+
+def flush(timeout: float | None = None) -> bool:
+    """`Client.flush` on the request's client, else the default one. True when there is none: nothing waits."""
+    client = client_here()
+    return True if client is None else client.flush(timeout)

@@ -1,0 +1,145 @@
+"""
+The values that cross layers: an event, who it is about, and what a queue keeps beside its bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from . import _values
+from ._stats import DropReason
+from .exceptions import DeliveryError, InvalidEvent
+
+Kind = Literal["event", "identify", "page", "screen"]
+Route = Literal["batch", "single"]
+
+
+class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """
+    Who an event is about: exactly one of Customer.io's identifiers (Track v2, `identifiers`).
+
+    `id` is the workspace's own id for the person, `phone` is E.164. The value never shows in a repr.
+
+    Raises:
+        InvalidEvent: none or several given, empty, or not a string.
+    """
+
+    id: str | None = None
+    email: str | None = None
+    cio_id: str | None = None
+    phone: str | None = None
+
+    def __post_init__(self) -> None:
+        if type(self.id) is str and self.id and self.email is self.cio_id is self.phone is None:
+            return
+        given = {field: value for field in self.__struct_fields__ if (value := getattr(self, field)) is not None}
+        if len(given) != 1:
+            message = f"an Identity takes exactly one of id, email, cio_id, phone; got {', '.join(given) or 'none'}."
+            raise InvalidEvent(message)
+        field, value = given.popitem()
+        if not isinstance(value, str) or not value:
+            what = "is empty" if value == "" else f"is a {type(value).__name__}, not a string"
+            message = f"the person's {field} {what}. Pass the id that your workspace knows the person by."
+            raise InvalidEvent(message)
+
+    @classmethod
+    def of(cls, person: object) -> Identity:
+        """A person as the verbs take it: an `Identity`, or the workspace's id as a string or an int."""
+        if type(person) is str:
+            return cls(id=person)
+        if isinstance(person, Identity):
+            return person
+        if isinstance(person, str):
+            return cls(id=str.__str__(person))
+        if isinstance(person, int) and not isinstance(person, bool):
+            return cls(id=str(int(person)))
+        message = (
+            f"person is a {type(person).__name__}. "
+            "Pass the workspace's id as a string or an int, or cio.Identity(email=...)."
+        )
+        raise InvalidEvent(message)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Which identifier, and its value."""
+        for field in self.__struct_fields__:
+            if (value := getattr(self, field)) is not None:
+                return field, value
+        raise AssertionError  # __post_init__ lets no empty one exist
+
+    def __repr__(self) -> str:
+        return f"Identity({self.key[0]}=...)"
+
+    def __rich_repr__(self) -> Any:
+        yield self.key[0], ...
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """
+    Something captured: attributes are bytes already, the person may still be unknown.
+
+    `timestamp` is Unix seconds. Processors get one and return it, another, or None to drop it.
+    """
+
+    kind: Kind
+    event_id: str
+    name: str
+    timestamp: int
+    attributes_json: bytes
+    identity: Identity | None = None
+    anonymous_id: str | None = None
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The attributes, decoded anew at each call."""
+        decoded: dict[str, Any] = msgspec.json.decode(self.attributes_json)
+        return decoded
+
+    def with_attributes(self, attributes: Mapping[str, Any]) -> Event:
+        """The same event with other attributes."""
+        return msgspec.structs.replace(self, attributes_json=_values.encode(attributes).json)
+
+    def about(self, identity: Identity | None, anonymous_id: str | None) -> Event:
+        """The same event, about this person."""
+        return msgspec.structs.replace(self, identity=identity, anonymous_id=anonymous_id)
+
+    def __repr__(self) -> str:
+        return f"Event(kind={self.kind!r}, event_id={self.event_id!r}, {len(self.attributes_json)} bytes)"
+
+
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """
+    What a queue keeps beside an item's bytes.
+
+    `captured_at` is Unix seconds, `lane` a number shared by all events of one identifier, `carrier` the span context of
+    the capture (None when nothing records).
+    """
+
+    event_id: str
+    kind: Kind
+    route: Route
+    lane: int
+    captured_at: float
+    carrier: Any = None
+    v: int = 1
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """
+    What a backend did with an event: took it (`depth` events now wait there), or dropped it with a reason.
+
+    `settled` means that the backend has told the ledger already what became of it. `error` is for who asked to have it
+    raised.
+    """
+
+    depth: int = 0
+    reason: DropReason | None = None
+    settled: bool = False
+    error: DeliveryError | None = None
+
+
+Entry = tuple[Envelope, bytes]
+"""A queued event: the envelope and the item's bytes."""

@@ -1,0 +1,119 @@
+"""
+Mint event ids and tell the time. The only module that reads the clock or asks for entropy.
+
+A ULID is 26 characters: 48 bits of milliseconds, 80 bits of chance. Customer.io ignores an event whose ULID it has
+seen, so one minted at capture makes every retry harmless.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import threading
+import time as clock_time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
+_PER_PREFIX = 1 << 20
+_VALID = frozenset(_ALPHABET)
+
+
+class Clock(Protocol):
+    """Time as the rest of the package sees it; tests pass one that they move by hand."""
+
+    def time(self) -> float:
+        """Seconds since the epoch, for stamps that leave the process."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start, for waits and deadlines: a clock step cannot stretch them."""
+        ...
+
+    def sleep(self, seconds: float, /) -> None:
+        """Wait, whatever happens."""
+        ...
+
+    def wait(self, condition: threading.Condition, seconds: float | None) -> None:
+        """Wait for the condition, whose lock is held, to be notified; at most this long."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    time = staticmethod(clock_time.time)
+    monotonic = staticmethod(clock_time.monotonic)
+    sleep = staticmethod(clock_time.sleep)
+
+    @staticmethod
+    def wait(condition: threading.Condition, seconds: float | None) -> None:
+        """Wait for the condition, at most this long."""
+        condition.wait(seconds)
+
+
+@dataclass(slots=True, frozen=True)
+class _Run:
+    """One prefix and the ids still to be counted off below it."""
+
+    milliseconds: int
+    prefix: str
+    counter: itertools.count[int]
+
+
+class Ulids:
+    """
+    A source of ULIDs, rising within a thread even when the wall clock steps back.
+
+    It holds no lock, so a signal handler or a fork in the middle of a call cannot block the next one: the counter of a
+    run is atomic, and two threads that start a run at once get two different prefixes.
+    """
+
+    __slots__ = ("__weakref__", "_entropy", "_now", "_run")
+
+    def __init__(
+        self, now: Callable[[], float] = clock_time.time, entropy: Callable[[int], bytes] = os.urandom
+    ) -> None:
+        self._now = now
+        self._entropy = entropy
+        self._run = _Run(-1, "", itertools.count(_PER_PREFIX))
+
+    def __call__(self) -> str:
+        run = self._run
+        milliseconds = int(self._now() * 1000)
+        if milliseconds > run.milliseconds:
+            run = self._start(milliseconds)
+        low = next(run.counter)
+        while low >= _PER_PREFIX:
+            run = self._start(run.milliseconds + 1)
+            low = next(run.counter)
+        return run.prefix + _PAIRS[low >> 10] + _PAIRS[low & 1023]
+
+    def after_fork(self) -> None:
+        """Start afresh, so that a forked child does not count on from its parent's prefix."""
+        self._run = _Run(-1, "", itertools.count(_PER_PREFIX))
+
+    def _start(self, milliseconds: int) -> _Run:
+        chance = int.from_bytes(self._entropy(10))
+        # The top bit of the counter starts at 0, which leaves half a million ids before a prefix is used up.
+        first = (chance >> 60) & (_PER_PREFIX // 2 - 1)
+        run = _Run(milliseconds, _text(milliseconds, 5) + _text(chance, 6), itertools.count(first))
+        self._run = run
+        return run
+
+
+def _text(value: int, pairs: int) -> str:
+    return "".join(_PAIRS[(value >> shift) & 1023] for shift in range(10 * (pairs - 1), -1, -10))
+
+
+def is_ulid(text: str) -> bool:
+    """Whether Customer.io would take the text as a ULID: 26 characters of Crockford's base 32."""
+    return len(text) == 26 and text[0] <= "7" and _VALID.issuperset(text.upper())
+
+
+def dice() -> float:
+    """A number in [0, 1) for jitter and sampling; not for secrets."""
+    return random.random()  # noqa: S311 - spreading retries needs no cryptography

@@ -1,0 +1,63 @@
+"""
+Say a thing once per change of state, however many events it befalls.
+
+A log line per event would turn an outage of Customer.io into an outage of the log. Here a topic has a state: a line is
+written when the state changes, and a topic that stays in trouble is repeated once a minute with the count since.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+
+from ._ids import Clock, SystemClock
+
+LOGGER = logging.getLogger("cio_middleware")
+REPEAT_AFTER = 60.0
+
+
+@dataclass(slots=True)
+class _Topic:
+    state: str
+    said_at: float
+    unsaid: int = 0
+
+
+class Notices:
+    """The log of one client. Messages hold ids of events, sizes and statuses, never a person or a payload."""
+
+    def __init__(self, clock: Clock | None = None, logger: logging.Logger = LOGGER) -> None:
+        self._clock = clock or SystemClock()
+        self._logger = logger
+        self._topics: dict[str, _Topic] = {}
+        self._lock = threading.RLock()
+
+    def after_fork(self) -> None:
+        """A child's lock must not be one that its parent held."""
+        self._lock = threading.RLock()
+
+    def trouble(self, topic: str, state: str, message: str, *args: object, level: int = logging.WARNING) -> None:
+        """Something is wrong with `topic`, in the way that `state` names."""
+        now = self._clock.monotonic()
+        with self._lock:
+            known = self._topics.get(topic)
+            if known is not None and known.state == state and now - known.said_at < REPEAT_AFTER:
+                known.unsaid += 1
+                return
+            again = known.unsaid if known is not None and known.state == state else 0
+            self._topics[topic] = _Topic(state, now)
+        if again:
+            message += " (%d more since the last line)"
+            args = (*args, again)
+        self._logger.log(level, message, *args)
+
+    def fine(self, topic: str, message: str, *args: object) -> None:
+        """`topic` is well again; says so only if it was not."""
+        # Read without the lock: this runs on the way of every success, and a topic in trouble is rare.
+        if topic not in self._topics:
+            return
+        with self._lock:
+            known = self._topics.pop(topic, None)
+        if known is not None:
+            self._logger.log(logging.INFO, message, *args)

@@ -1,0 +1,66 @@
+"""
+From what a setting names to an object: an instance, a short name, "module:attr", or an entry point.
+
+Only what is named is ever imported: an installed package cannot enter by itself.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from typing import Any
+
+from ._settings import nearest
+from .exceptions import ConfigurationError
+
+
+def load(named: object, *, group: str, built_in: Mapping[str, Callable[[], Any]], methods: tuple[str, ...]) -> Any:
+    """
+    The object that a setting means.
+
+    Args:
+        named: An instance, a short name, "module:attr" or an entry point's name.
+        group: What it is, in the singular ("backend"); its entry-point group is `cio_middleware.<group>s`.
+        built_in: Makers by short name.
+        methods: What the object must have.
+
+    Raises:
+        ConfigurationError: nothing of that name, or it lacks a method.
+    """
+    if isinstance(named, str):
+        found = built_in[named]() if named in built_in else _import(named, group, built_in)
+    else:
+        found = named
+    if isinstance(found, type) or (callable(found) and not hasattr(found, methods[0])):
+        found = found()
+    missing = [method for method in methods if not callable(getattr(found, method, None))]
+    if missing:
+        protocol = f"cio_middleware.typing.{group.capitalize()}"
+        message = f"{group} {_shown(named)} has no method {', '.join(missing)}. It must implement {protocol}."
+        raise ConfigurationError(message)
+    return found
+
+
+def _import(named: str, group: str, built_in: Mapping[str, object]) -> Any:
+    if ":" in named:
+        module, _, attribute = named.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            message = f"{group} {named!r} cannot be imported: {type(error).__name__}: {error}."
+            raise ConfigurationError(message) from error
+    found = list(entry_points(group=f"cio_middleware.{group}s", name=named))
+    if found:
+        return found[0].load()
+    meant = nearest(named, list(built_in))
+    hint = f" Did you mean {meant!r}?" if meant else ""
+    message = (
+        f"{group} is {named!r}: type one of {', '.join(built_in)}, a 'module:attr', "
+        f"or the name of an installed plug-in.{hint}"
+    )
+    raise ConfigurationError(message)
+
+
+def _shown(named: object) -> str:
+    return repr(named) if isinstance(named, str) else f"<{type(named).__name__}>"

@@ -1,0 +1,359 @@
+"""
+Every setting, as one frozen value that never shows a secret.
+
+A setting comes from the constructor, else from the environment variable `CUSTOMERIO_` + its name in upper case, else
+from its default. Nothing is read at import, and no `.env` file is read at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import ipaddress
+import os
+import pathlib
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, get_type_hints
+from urllib.parse import urlsplit
+
+from .exceptions import ConfigurationError
+
+PREFIX = "CUSTOMERIO_"
+SecretSource = str | pathlib.Path | Callable[[], str]
+
+_BACKENDS = ("direct", "queued", "null")
+_CHOICES = {
+    "region": ("us", "eu"),
+    "queue": ("memory",),
+    "overflow": ("drop_newest", "drop_oldest", "block"),
+    "on_error": ("log", "raise"),
+    "anonymous_via": ("v1", "v2"),
+}
+_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
+_WHERE_CREDENTIALS_ARE = (
+    "\n  For local work: cio-middleware sandbox."
+    " For the real thing: Customer.io > Settings > API credentials > Track API."
+)
+_OTHER_KEYS = (
+    (re.compile(r"sa_live_"), "a service-account token of the App API"),
+    (re.compile(r"(pk|sk)_(us|eu)_"), "a key of a Pipelines source"),
+    (re.compile(r"(?i)(basic|bearer)\s"), "a whole Authorization header"),
+)
+
+
+class Secret:
+    """
+    A secret that shows as *** wherever it is printed and refuses to be pickled.
+
+    Its source is the text, a file that holds it, or a callable that returns it; the last two are asked at each use, so
+    a rotated key is picked up without a restart.
+    """
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: SecretSource) -> None:
+        self._source = source
+
+    def reveal(self) -> str:
+        """
+        The secret itself.
+
+        Raises:
+            ConfigurationError: its file or callable gave none.
+        """
+        source = self._source
+        if isinstance(source, str):
+            return source
+        problem = "returned nothing"
+        try:
+            found = source.read_text() if isinstance(source, pathlib.Path) else source()
+        except Exception as error:  # noqa: BLE001 - a secret manager's client may raise anything
+            problem = f"raised {type(error).__name__}"
+        else:
+            if isinstance(found, str) and found.strip():
+                return found.strip()
+        kind = "file" if isinstance(source, pathlib.Path) else "callable"
+        message = f"the {kind} given for a Customer.io secret {problem}. It must give the key as text."
+        raise ConfigurationError(message)
+
+    def __repr__(self) -> str:
+        return "***"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format("***", spec)
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Secret:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        message = "a Customer.io secret does not pickle. Build the client in each process, from its environment."
+        raise TypeError(message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """
+    How a client behaves. Durations are in seconds, sizes in bytes of UTF-8.
+
+    Nothing is checked until a `Client` is built from it, which raises `ConfigurationError` with what to type.
+    """
+
+    site_id: str | None = None
+    """Track API site id (Customer.io > Settings > API credentials > Track API)."""
+    api_key: SecretSource | Secret | None = None
+    """Track API key: the text, a `pathlib.Path` to a file that holds it, or a callable that returns it."""
+    region: str = "us"
+    """Where the workspace lives: us or eu."""
+    base_url: str | None = None
+    """Where to send instead of the region's host: https, or http on loopback."""
+    allow_insecure: bool = False
+    """Allow http to another machine."""
+    env: str | None = None
+    """Name of this deployment; `production` warns about a loopback `base_url`."""
+
+    backend: Any = "queued"
+    """What happens to an event: queued, direct, null, an instance, "module:attr", or an entry point's name."""
+    queue: str = "memory"
+    """Where a queued event waits."""
+    enabled: bool = True
+    """False counts every event as dropped and sends none."""
+    debug: bool = False
+    """Raise `InvalidEvent` at the call instead of logging it."""
+
+    flush_at: int = 100
+    """Send as soon as this many events wait."""
+    flush_interval: float = 5.0
+    """Send no later than this after an event was captured."""
+    max_batch_events: int = 1000
+    """Events per request, at most."""
+    max_batch_bytes: int = 475_000
+    """Bytes per request, at most. Customer.io takes 500 kB, and does not say whether that is 500,000 or 512,000."""
+    max_event_bytes: int = 100_000
+    """Bytes per event, at most. Above 32,000 a track event goes alone."""
+
+    max_queue_events: int = 100_000
+    """Events that may wait."""
+    max_queue_bytes: int = 64 * 1024 * 1024
+    """Bytes that may wait."""
+    overflow: str = "drop_newest"
+    """
+    What a full queue does: drop_newest, drop_oldest, or block (at most a second, never on an event loop's thread).
+    """
+    max_age: float | None = 3600.0
+    """Give an undelivered event up after this; None never does."""
+
+    rate_limit: float = 100.0
+    """Requests per second, at most."""
+    retries: int = 3
+    """How often the direct backend tries again. The queue goes on until `max_age`."""
+    retry_base: float = 1.0
+    """Upper bound of the first backoff; each next one doubles it."""
+    retry_cap: float = 10.0
+    """Upper bound of any backoff."""
+    timeout: float = 10.0
+    """One delivery attempt, from connecting to the last byte read; for the direct backend, the whole delivery."""
+    shutdown_timeout: float = 5.0
+    """How long `close` and interpreter exit may take."""
+    on_error: str = "log"
+    """What the direct backend does with an event that it cannot deliver: log or raise."""
+    anonymous_via: str = "v1"
+    """Anonymous events one by one (v1, documented) or batched (v2, used in production by others, undocumented)."""
+
+    stamps: bool = True
+    """Add `_updated_at` to an identify and `_queued_at` to queued events, in Unix seconds."""
+    create_spans: bool = True
+    """One `create track` span per queued event; without, batches link to the caller's own span."""
+
+    def __post_init__(self) -> None:
+        if self.api_key is not None and not isinstance(self.api_key, Secret):
+            object.__setattr__(self, "api_key", Secret(self.api_key))
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+        """
+        Settings from `CUSTOMERIO_*`, with `overrides` on top.
+
+        `CUSTOMERIO_API_KEY_FILE` names a file that holds the key.
+
+        Raises:
+            ConfigurationError: a variable does not read as its type.
+        """
+        if (key := overrides.get("api_key")) is not None and not isinstance(key, Secret):
+            overrides["api_key"] = Secret(key)
+        del key
+        values, problems, unknown = _read(os.environ if environ is None else environ)
+        # A traceback may be printed with the locals of its frames: this one must not hold the environment by then.
+        del environ
+        for hint in unknown:
+            warnings.warn(hint, stacklevel=2)
+        if problems:
+            raise ConfigurationError("\n".join(problems))
+        return cls(**{**values, **overrides})
+
+    @property
+    def secret(self) -> Secret:
+        """The API key; empty when there is none."""
+        return self.api_key if isinstance(self.api_key, Secret) else Secret("")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether events stay on this machine."""
+        return self.base_url is not None and is_loopback(urlsplit(self.base_url).hostname or "")
+
+    def check(self) -> None:
+        """
+        Look at every setting.
+
+        Raises:
+            ConfigurationError: with all that is wrong, and what to type.
+        """
+        problems = [*_wrong_choices(self), *_wrong_numbers(self), *_wrong_url(self)]
+        if self.backend != "null" and self.enabled:
+            problems += _wrong_credentials(self)
+        if problems:
+            raise ConfigurationError("\n".join(problems))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name means this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def nearest(word: str, known: Iterator[str] | list[str] | tuple[str, ...]) -> str | None:
+    """The known word that was most likely meant."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str], list[str]]:
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    unknown: list[str] = []
+    hints = get_type_hints(Settings)
+    names = {PREFIX + field.name.upper(): field.name for field in dataclasses.fields(Settings)}
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX) or environ[variable] == "":
+            continue
+        if variable == PREFIX + "API_KEY_FILE":
+            values.setdefault("api_key", Secret(pathlib.Path(environ[variable])))
+        elif (name := names.get(variable)) is None:
+            unknown.append(_unknown(variable, list(names)))
+        elif name == "api_key":
+            values[name] = Secret(environ[variable])
+        else:
+            try:
+                values[name] = _parse(environ[variable], hints[name])
+            except ValueError as error:
+                problems.append(f"{variable} is {environ[variable]!r}: {error}.")
+    return values, problems, unknown
+
+
+def _unknown(variable: str, names: list[str]) -> str:
+    meant = nearest(variable, names)
+    return f"{variable} is not a setting of cio_middleware and is ignored." + (
+        f" Did you mean {meant}?" if meant else ""
+    )
+
+
+def _parse(text: str, kind: Any) -> Any:
+    if kind is bool:
+        word = text.strip().lower()
+        if word not in _TRUE | _FALSE:
+            message = "type true or false"
+            raise ValueError(message)
+        return word in _TRUE
+    if kind is int or kind is float or kind == float | None:
+        if kind == float | None and text.strip().lower() == "none":
+            return None
+        try:
+            return int(text.replace("_", "")) if kind is int else float(text)
+        except ValueError:
+            message = "type a whole number" if kind is int else "type a number"
+            raise ValueError(message) from None
+    return text
+
+
+def _wrong_choices(settings: Settings) -> Iterator[str]:
+    for name, known in _CHOICES.items():
+        value = getattr(settings, name)
+        if value not in known:
+            meant = nearest(str(value), known)
+            yield f"{name} is {value!r}: type one of {', '.join(known)}." + (
+                f" Did you mean {meant!r}?" if meant else ""
+            )
+
+
+def _wrong_numbers(settings: Settings) -> Iterator[str]:
+    least = {
+        "flush_at": 1, "max_batch_events": 1, "max_queue_events": 1, "retries": 0, "flush_interval": 0.001,
+        "max_age": 0.001, "rate_limit": 0.001, "retry_base": 0.0, "retry_cap": 0.0, "timeout": 0.001,
+        "shutdown_timeout": 0.0, "max_batch_bytes": 1_000, "max_queue_bytes": 1_000, "max_event_bytes": 100,
+    }  # fmt: skip
+    most = {"max_batch_bytes": 500_000, "max_event_bytes": 100_000}
+    for name, low in least.items():
+        value = getattr(settings, name)
+        if value is None and name == "max_age":
+            continue
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= low:
+            yield f"{name} is {value!r}: type a number of at least {low:g}."
+        elif name in most and value > most[name]:
+            yield f"{name} is {value!r}: Customer.io takes at most {most[name]:,}."
+
+
+def _wrong_url(settings: Settings) -> Iterator[str]:
+    if settings.base_url is None:
+        return
+    shown = _without_userinfo(settings.base_url)
+    try:
+        parts = urlsplit(settings.base_url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        yield f"base_url is {shown!r}, which is no URL. Type https://host or http://127.0.0.1:port."
+        return
+    if parts.scheme not in {"http", "https"} or not host:
+        yield f"base_url is {shown!r}: type a whole URL, such as http://127.0.0.1:8246."
+    elif parts.username or parts.password or parts.query or parts.fragment:
+        yield f"base_url is {shown!r}: leave out user name, query and fragment. The key belongs in api_key."
+    elif parts.scheme == "http" and not is_loopback(host) and not settings.allow_insecure:
+        yield (
+            f"base_url {shown!r} would send the API key in clear to another machine."
+            " Use https, or allow_insecure=True on a private network."
+        )
+
+
+def _without_userinfo(url: str) -> str:
+    return re.sub(r"//[^/@]*@", "//***@", url)
+
+
+def _wrong_credentials(settings: Settings) -> Iterator[str]:
+    missing = [name for name in ("site_id", "api_key") if not getattr(settings, name)]
+    key = settings.secret
+    if settings.api_key is not None and not missing:
+        try:
+            if not key.reveal().strip():
+                missing.append("api_key")
+        except ConfigurationError as error:
+            yield f"Customer.io credentials not configured: {error}{_WHERE_CREDENTIALS_ARE}"
+            return
+    if missing:
+        there = "".join(f" ({PREFIX}{name.upper()} is set)" for name in ("site_id", "api_key") if name not in missing)
+        names = " and ".join(PREFIX + name.upper() for name in missing)
+        verb = "is" if len(missing) == 1 else "are"
+        yield f"Customer.io credentials not configured: {names} {verb} missing{there}.{_WHERE_CREDENTIALS_ARE}"
+        return
+    for pattern, kind in _OTHER_KEYS:
+        if pattern.match(key.reveal()):
+            yield f"api_key is {kind}. Track needs the Track API key of the site id.{_WHERE_CREDENTIALS_ARE}"
+    if not str(settings.site_id).isascii() or ":" in str(settings.site_id):
+        yield "site_id holds a character that cannot be in one. Copy it anew from Customer.io."

@@ -1,0 +1,154 @@
+"""
+The ledger: where every captured event is, at any instant.
+
+    captured + adopted + replayed = delivered + dead_lettered + dropped + forwarded + parked + pending
+
+Every change moves events from one side or column to another under one lock, so no reader ever sees the law broken.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+class DropReason(enum.StrEnum):
+    """Why an event was dropped: the same words in stats, spans, logs and metrics."""
+
+    INVALID_EVENT = "invalid_event"
+    EVENT_TOO_LARGE = "event_too_large"
+    NO_IDENTITY = "no_identity"
+    CALLABLE_FAILED = "callable_failed"
+    PROCESSOR = "processor"
+    PROCESSOR_FAILED = "processor_failed"
+    DISABLED = "disabled"
+    BACKEND_FAILED = "backend_failed"
+    QUEUE_FULL = "queue_full"
+    EVICTED = "evicted"
+    EXPIRED = "expired"
+    RETRIES_EXHAUSTED = "retries_exhausted"
+    UNAUTHORIZED = "unauthorized"
+    DEAD_LETTERS_FULL = "dead_letters_full"
+    SHUTDOWN_TIMEOUT = "shutdown_timeout"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """One consistent reading of the ledger. Counts are of events, unless they say otherwise."""
+
+    captured: int = 0
+    adopted: int = 0
+    replayed: int = 0
+    delivered: int = 0
+    dead_lettered: int = 0
+    forwarded: int = 0
+    parked: int = 0
+    pending: int = 0
+    dropped: Mapping[DropReason, int] = field(default_factory=lambda: MappingProxyType({}))
+    requests: int = 0
+    retries: int = 0
+    values_replaced: int = 0
+    values_not_finite: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether the conservation law holds in this reading."""
+        taken_in = self.captured + self.adopted + self.replayed
+        settled = self.delivered + self.dead_lettered + self.forwarded + sum(self.dropped.values())
+        return taken_in == settled + self.parked + self.pending
+
+
+class Ledger:
+    """Counts moves of events. Each method is one atomic move."""
+
+    def __init__(self) -> None:
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """A forked child starts its own count: what its parent holds is the parent's."""
+        # Re-entrant, because a signal handler that captures an event may interrupt one of these moves.
+        self._lock = threading.RLock()
+        self._captured = self._delivered = self._dead = self._forwarded = self._parked = self._pending = 0
+        self._dropped: dict[DropReason, int] = {}
+        self._requests = self._retries = self._replaced = self._not_finite = 0
+
+    def capture(self) -> None:
+        """An event enters and is pending."""
+        with self._lock:
+            self._captured += 1
+            self._pending += 1
+
+    def park(self) -> None:
+        """A pending event waits in its request for a person."""
+        with self._lock:
+            self._pending -= 1
+            self._parked += 1
+
+    def unpark(self) -> None:
+        """A parked event goes on."""
+        with self._lock:
+            self._parked -= 1
+            self._pending += 1
+
+    def forward(self) -> None:
+        """A pending event was handed to a backend that answers for it from here on."""
+        with self._lock:
+            self._pending -= 1
+            self._forwarded += 1
+
+    def deliver(self, count: int = 1) -> None:
+        """Customer.io took pending events."""
+        with self._lock:
+            self._pending -= count
+            self._delivered += count
+
+    def drop(self, reason: DropReason, count: int = 1) -> None:
+        """Pending events are given up."""
+        with self._lock:
+            self._pending -= count
+            self._dropped[reason] = self._dropped.get(reason, 0) + count
+
+    def dead_letter(self, count: int = 1) -> None:
+        """Pending events are kept aside, with Customer.io's reason."""
+        with self._lock:
+            self._pending -= count
+            self._dead += count
+
+    def evict(self, reason: DropReason, count: int = 1) -> None:
+        """Dead letters are given up to make room."""
+        with self._lock:
+            self._dead -= count
+            self._dropped[reason] = self._dropped.get(reason, 0) + count
+
+    def note_request(self, *, retry: bool) -> None:
+        """One HTTP request was made."""
+        with self._lock:
+            self._requests += 1
+            self._retries += retry
+
+    def note_values(self, replaced: int, not_finite: int) -> None:
+        """Values of an event could not be sent as they were."""
+        with self._lock:
+            self._replaced += replaced
+            self._not_finite += not_finite
+
+    def read(self) -> Stats:
+        """A consistent reading."""
+        with self._lock:
+            return Stats(
+                captured=self._captured,
+                delivered=self._delivered,
+                dead_lettered=self._dead,
+                forwarded=self._forwarded,
+                parked=self._parked,
+                pending=self._pending,
+                dropped=MappingProxyType(dict(self._dropped)),
+                requests=self._requests,
+                retries=self._retries,
+                values_replaced=self._replaced,
+                values_not_finite=self._not_finite,
+            )

@@ -1,0 +1,189 @@
+"""
+Spans of capture and delivery, on opentelemetry-api alone.
+
+Without an SDK every call here is a no-op that costs less than encoding the event. A span never holds a person, an
+attribute of an event or a key; the event's name is on `create` and direct `send` spans because developers choose it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from opentelemetry import baggage, context, trace
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TracerProvider
+
+from . import _semconv as names
+from ._events import Entry, Event
+from ._stats import DropReason
+
+MAX_LINKS = 128  # an SDK keeps this many, and drops the oldest after it has paid for all
+
+# Underscored in the API, yet the one key that HTTP instrumentations look at; absent in some versions.
+_SUPPRESS_HTTP = getattr(context, "_SUPPRESS_HTTP_INSTRUMENTATION_KEY", "suppress_http_instrumentation")
+_Attributes = dict[str, str | int]
+
+
+class Telemetry:
+    """The spans of one client."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        region: str,
+        backend: str,
+        create_spans: bool,
+        tracer_provider: TracerProvider | None = None,
+    ) -> None:
+        self._tracer = trace.get_tracer(names.SCOPE, names.VERSION, tracer_provider, names.SCHEMA_URL)
+        self._create_spans = create_spans
+        common: _Attributes = {
+            names.SYSTEM: "customerio",
+            names.DESTINATION: "track",
+            names.BACKEND: backend,
+            names.REGION: region,
+            **_server(base_url),
+        }
+        self._create: _Attributes = {**common, names.OPERATION_NAME: "create", names.OPERATION_TYPE: "create"}
+        self._send: _Attributes = {**common, names.OPERATION_NAME: "send", names.OPERATION_TYPE: "send"}
+
+    def create(self, event: Event) -> Span | None:
+        """The span of a capture; None when captures have none of their own."""
+        if not self._create_spans:
+            return None
+        attributes = {**self._create, names.MESSAGE_ID: event.event_id, names.EVENT_TYPE: event.kind}
+        if event.name:
+            attributes[names.EVENT_NAME] = event.name
+        return self._tracer.start_span("create track", kind=SpanKind.PRODUCER, attributes=attributes)
+
+    def carrier(self, span: Span | None) -> SpanContext | None:
+        """What a later send links to: the capture's span, else the caller's; None when nothing records."""
+        found = (span or trace.get_current_span()).get_span_context()
+        return found if found.is_valid else None
+
+    def send_one(self, event_id: str, kind: str) -> Sending:
+        """The span of a direct send, a child of the caller's."""
+        attributes = {**self._send, names.MESSAGE_ID: event_id, names.EVENT_TYPE: kind}
+        return Sending(self._tracer, SpanKind.PRODUCER, None, attributes, ())
+
+    def send_queued(self, entries: Sequence[Entry]) -> Sending:
+        """The span of queued events: a root of its own, linked to the captures."""
+        first = entries[0][0]
+        if first.route == "single":
+            attributes = {**self._send, names.MESSAGE_ID: first.event_id, names.EVENT_TYPE: first.kind}
+        else:
+            attributes = {**self._send, names.BATCH_COUNT: len(entries)}
+        links, left_out = _links(entries)
+        if left_out:
+            attributes[names.LINKS_DROPPED] = left_out
+        return Sending(self._tracer, SpanKind.CLIENT, context.Context(), attributes, links)
+
+
+def trace_id() -> str | None:
+    """The trace that the caller is in, if it is being recorded."""
+    span = trace.get_current_span()
+    return trace.format_trace_id(span.get_span_context().trace_id) if span.is_recording() else None
+
+
+def dropped(span: Span, reason: DropReason) -> None:
+    """Mark the span of a capture whose event was dropped."""
+    span.set_attribute(names.ERROR_TYPE, reason.value)
+    span.set_status(Status(StatusCode.ERROR))
+
+
+class Sending:
+    """One logical send: a span that covers all its attempts and the waits between them."""
+
+    def __init__(
+        self,
+        tracer: trace.Tracer,
+        kind: SpanKind,
+        parent: context.Context | None,
+        attributes: _Attributes,
+        links: Sequence[Link],
+    ) -> None:
+        self._tracer = tracer
+        self._span = tracer.start_span("send track", context=parent, kind=kind, attributes=attributes, links=links)
+        self._retries = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if kind is not None:
+            self.failed(f"{kind.__module__}.{kind.__qualname__}")
+        if self._retries:
+            self._span.set_attribute(names.RETRIES, self._retries)
+        self._span.end()
+
+    def failed(self, error_type: str, dropped_count: int = 0) -> None:
+        """At least one event of this send will never be delivered."""
+        self._span.set_attribute(names.ERROR_TYPE, error_type)
+        if dropped_count:
+            self._span.set_attribute(names.DROPPED, dropped_count)
+        self._span.set_status(Status(StatusCode.ERROR))
+
+    @contextmanager
+    def attempt(self, request: Any, base_url: str, resend: int) -> Iterator[Attempt]:
+        """The span of one HTTP request. Inside, foreign HTTP instrumentation is silent and no baggage leaves."""
+        attributes: _Attributes = {
+            names.HTTP_METHOD: "POST",
+            names.URL_TEMPLATE: request.template,
+            names.URL_FULL: base_url + request.template,
+            **_server(base_url),
+        }
+        if resend:
+            self._retries += 1
+            attributes[names.HTTP_RESENDS] = resend
+        parent = trace.set_span_in_context(self._span)
+        span = self._tracer.start_span("POST", context=parent, kind=SpanKind.CLIENT, attributes=attributes)
+        inside = baggage.clear(trace.set_span_in_context(span))
+        token = context.attach(context.set_value(_SUPPRESS_HTTP, True, inside))
+        try:
+            yield Attempt(span)
+        finally:
+            context.detach(token)
+            span.end()
+
+
+class Attempt:
+    """One HTTP request under way."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def answered(self, answer: Any) -> Any:
+        """Note the answer on the span, and hand it on."""
+        status = getattr(answer, "status", None)
+        if status is not None:
+            self._span.set_attribute(names.HTTP_STATUS, status)
+        if status is None or status >= 300:
+            self._span.set_attribute(names.ERROR_TYPE, str(status) if status is not None else answer.error)
+            self._span.set_status(Status(StatusCode.ERROR))
+        return answer
+
+
+def _server(base_url: str) -> _Attributes:
+    parts = urlsplit(base_url)
+    return {
+        names.SERVER_ADDRESS: parts.hostname or "",
+        names.SERVER_PORT: parts.port or (80 if parts.scheme == "http" else 443),
+    }
+
+
+def _links(entries: Sequence[Entry]) -> tuple[list[Link], int]:
+    """One link per distinct creation, the first 128; how many were left out."""
+    links: list[Link] = []
+    seen: set[tuple[int, int]] = set()
+    for envelope, _ in entries:
+        carrier = envelope.carrier
+        if carrier is None or (key := (carrier.trace_id, carrier.span_id)) in seen:
+            continue
+        seen.add(key)
+        if len(links) < MAX_LINKS:
+            links.append(Link(carrier, {names.MESSAGE_ID: envelope.event_id}))
+    return links, len(seen) - len(links)

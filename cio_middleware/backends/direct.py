@@ -1,0 +1,145 @@
+"""
+Deliver an event before `track()` returns, with a few retries inside one deadline.
+
+For scripts, serverless functions and whoever must know at once. On an event loop's thread a sync verb cannot wait, so
+its event goes to a small queue of its own; `await client.atrack(...)` waits without blocking the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .._events import Envelope, Receipt
+from .._ids import Clock
+from .._notices import Notices
+from .._stats import DropReason, Ledger
+from .._telemetry import Sending, Telemetry
+from ..delivery.drive import Sender
+from ..delivery.flow import Settlement
+from ..exceptions import DeliveryError, RateLimited, Rejected, ServerUnavailable, TransportFailure, Unauthorized
+from ..queues.memory import DeadLetters
+from ..wire.outcome import Outcome, Verdict
+from .queued import QueuedBackend, denied, on_a_loop
+
+
+class DirectBackend:
+    """Settles an event within `Settings.timeout`, or gives it up."""
+
+    settles = True
+
+    def __init__(
+        self,
+        sender: Sender,
+        *,
+        aside: Callable[[], QueuedBackend],
+        ledger: Ledger,
+        clock: Clock,
+        notices: Notices,
+        telemetry: Telemetry,
+    ) -> None:
+        self._sender = sender
+        self._make_aside = aside
+        self._aside: QueuedBackend | None = None
+        self._ledger = ledger
+        self._clock = clock
+        self._notices = notices
+        self._telemetry = telemetry
+        self.dead_letters = DeadLetters(ledger)
+
+    def emit(self, envelope: Envelope, item: bytes) -> Receipt:
+        """Deliver the event; on an event loop's thread, have it delivered."""
+        if on_a_loop():
+            self._notices.trouble(
+                "direct", "loop",
+                "track() was called on an event loop's thread, which must not wait: a helper thread delivers. "
+                "Await client.atrack(...) instead, or use the queued backend.",
+            )  # fmt: skip
+            return self._queue().emit(envelope, item)
+        left = self._countdown()
+        with self._telemetry.send_one(envelope.event_id, envelope.kind) as sending:
+            settlement = self._sender.deliver([(envelope, item)], sending, self._pause, timeout=left)
+            return self._settle(envelope, item, settlement, sending)
+
+    async def aemit(self, envelope: Envelope, item: bytes) -> Receipt:
+        """The same, awaited."""
+        with self._telemetry.send_one(envelope.event_id, envelope.kind) as sending:
+            settlement = await self._sender.adeliver([(envelope, item)], sending, _asleep, timeout=self._countdown())
+            return self._settle(envelope, item, settlement, sending)
+
+    def flush(self, timeout: float) -> bool:
+        """Wait for events that a helper thread delivers."""
+        return self._aside is None or self._aside.flush(timeout)
+
+    def close(self, timeout: float) -> None:
+        """The same, and give connections back."""
+        if self._aside is not None:
+            self._aside.close(timeout)
+        self._sender.transport.close()
+
+    async def aclose(self) -> None:
+        """Give this loop's connections back."""
+        await self._sender.async_transport.close()
+
+    def _queue(self) -> QueuedBackend:
+        if self._aside is None:
+            self._aside = self._make_aside()
+        return self._aside
+
+    def _countdown(self) -> Callable[[], float]:
+        """What is left of the whole delivery's time, for each attempt."""
+        end = self._clock.monotonic() + self._sender.timeout
+        return lambda: max(0.05, end - self._clock.monotonic())
+
+    def _pause(self, seconds: float, because: Outcome | None) -> bool:
+        del because
+        self._clock.sleep(seconds)
+        return True
+
+    def _settle(self, envelope: Envelope, item: bytes, settlement: Settlement, sending: Sending) -> Receipt:
+        if settlement.delivered:
+            self._ledger.deliver()
+            self._notices.fine("delivery", "Customer.io takes events again")
+            return Receipt(settled=True)
+        last = settlement.last or Outcome(Verdict.BUSY)
+        error = _error(envelope.event_id, settlement, last)
+        if settlement.refused:
+            self.dead_letters.add((envelope, item), settlement.refused[0])
+            sending.failed("rejected", 1)
+            self._notices.trouble("refused", "refused", "Customer.io refused event %s", envelope.event_id)
+            return Receipt(reason=None, settled=True, error=error)
+        reason = DropReason.UNAUTHORIZED if last.verdict is Verdict.DENIED else DropReason.RETRIES_EXHAUSTED
+        self._ledger.drop(reason)
+        sending.failed(last.error, 1)
+        if last.verdict is Verdict.DENIED:
+            self._notices.trouble("delivery", last.error, "%s", denied(last, settlement.base_url, kept=False))
+        else:
+            self._notices.trouble("delivery", last.error, "%s", error)
+        return Receipt(reason=reason, settled=True, error=error)
+
+
+async def _asleep(seconds: float, because: Outcome | None) -> bool:
+    import asyncio
+
+    del because
+    await asyncio.sleep(seconds)
+    return True
+
+
+def _error(event_id: str, settlement: Settlement, last: Outcome) -> DeliveryError:
+    kind: type[DeliveryError]
+    if settlement.refused:
+        kind, what = Rejected, "Customer.io refused the event itself; its reason is kept with the dead letter"
+    elif last.verdict is Verdict.DENIED:
+        kind, what = Unauthorized, "Customer.io refused the credentials or the address"
+    elif last.status == 429:
+        kind, what = RateLimited, "Customer.io asks to slow down, for longer than this delivery may take"
+    elif last.status is not None:
+        kind, what = ServerUnavailable, "Customer.io is not taking events"
+    else:
+        kind, what = TransportFailure, "no answer from Customer.io"
+    attempts = settlement.attempts
+    message = f"event {event_id} was not delivered after {attempts} attempt(s): {what} ({last.error})."
+    error = kind(message, event_ids=(event_id,), status=last.status, attempts=attempts)
+    if isinstance(error, RateLimited):
+        error.retry_after = last.retry_after
+    return error

@@ -1,0 +1,262 @@
+"""
+Take an event in microseconds, deliver it soon: a bounded queue and one worker thread.
+
+The worker is started by the first event, in a context of its own, so that it is no child of the request that woke it.
+Nobody waits for it but `flush` and `close`, and those no longer than they were told.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextvars
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .._events import Envelope, Receipt
+from .._fork import WATCH
+from .._ids import Clock
+from .._notices import Notices
+from .._stats import DropReason
+from .._telemetry import Telemetry
+from ..delivery.drive import Sender
+from ..delivery.flow import Settlement
+from ..queues.memory import MemoryQueue
+from ..typing import Lease
+from ..wire.outcome import Outcome, Verdict
+
+_RESTART_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When to send: at so many events or so many seconds; and how much in one request."""
+
+    flush_at: int
+    flush_interval: float
+    max_batch_events: int
+    max_batch_bytes: int
+    max_age: float | None
+    shutdown_timeout: float
+
+
+class QueuedBackend:
+    """Settles every event that it took: delivered, dead-lettered, or dropped with a reason."""
+
+    settles = True
+
+    def __init__(
+        self, queue: MemoryQueue, sender: Sender, *, pace: Pace, clock: Clock, notices: Notices, telemetry: Telemetry
+    ) -> None:
+        self.queue = queue
+        self._sender = sender
+        self._pace = pace
+        self._clock = clock
+        self._notices = notices
+        self._telemetry = telemetry
+        self._closing_at: float | None = None
+        self.sweep: Callable[[], float] = lambda: pace.flush_interval
+        """Settles what has been parked for too long; returns the seconds until it must be called again."""
+        self.after_fork()
+        WATCH.add(self)
+
+    def after_fork(self) -> None:
+        """The worker stayed with the parent: the next event starts one here."""
+        self._changed = threading.Condition()
+        self._worker: threading.Thread | None = None
+        self._flush_to = 0
+
+    def emit(self, envelope: Envelope, item: bytes) -> Receipt:
+        """Put the event; wake the worker only when a batch is full."""
+        receipt = self.queue.put(envelope, item, may_block=self.queue.blocks and not on_a_loop())
+        if self._worker is None and receipt.reason is None:
+            self.wake()
+        if receipt.depth == self._pace.flush_at:
+            with self._changed:
+                self._changed.notify_all()
+        return receipt
+
+    def wake(self) -> None:
+        """Have the worker run, for what is parked."""
+        if self._worker is None:
+            self._start()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything emitted before the call is settled."""
+        target = self.queue.tail
+        deadline = self._clock.monotonic() + timeout
+        if self._worker is None and self.queue.head < target:
+            self._start()
+        with self._changed:
+            self._flush_to = max(self._flush_to, target)
+            self._changed.notify_all()
+            while self.queue.head < target:
+                left = deadline - self._clock.monotonic()
+                if left <= 0 or self._worker is None:
+                    return False
+                self._clock.wait(self._changed, left)
+        return True
+
+    def close(self, timeout: float) -> None:
+        """Deliver what waits, for at most `timeout` seconds; what is left is dropped{shutdown_timeout}."""
+        with self._changed:
+            if self._closing_at is not None:
+                return
+            self._closing_at = self._clock.monotonic() + timeout
+            self._changed.notify_all()
+            worker = self._worker
+        atexit.unregister(self.close)
+        if worker is not None and worker.is_alive() and worker is not threading.current_thread():
+            worker.join(timeout)
+        elif self.queue.head < self.queue.tail:
+            # No thread can be started any more while the interpreter shuts down; this one will do.
+            self._run()
+        left = self.queue.abandon(DropReason.SHUTDOWN_TIMEOUT)
+        if left:
+            self._notices.trouble(
+                "shutdown",
+                "late",
+                "%d events were not delivered within %.1f s of closing and are dropped",
+                left,
+                timeout,
+            )
+        if worker is None or not worker.is_alive():
+            self._sender.transport.close()
+
+    def _start(self) -> None:
+        with self._changed:
+            if self._worker is not None or self._closing_at is not None:
+                return
+            # A fresh context: otherwise instrumented threads make every batch a child of the request that woke us.
+            worker = threading.Thread(
+                target=contextvars.Context().run, args=(self._run,), name="cio_middleware", daemon=True
+            )
+            try:
+                worker.start()
+            except RuntimeError:
+                self._notices.trouble(
+                    "worker", "none", "no thread can be started here: events wait for flush() or close()"
+                )
+                return
+            self._worker = worker
+        atexit.register(self.close, self._pace.shutdown_timeout)
+
+    def _run(self) -> None:
+        while (lease := self._next()) is not None:
+            try:
+                self._settle(lease, self._deliver(lease))
+            except BaseException as error:  # noqa: BLE001 - a dead worker would lose every later event
+                self.queue.nack(lease)
+                self._notices.trouble("worker", "failed", "delivery failed with %s; trying again", type(error).__name__)
+                self._pause(_RESTART_SECONDS, None)
+            finally:
+                with self._changed:
+                    self._changed.notify_all()
+
+    def _next(self) -> Lease | None:
+        """Wait until a batch is due and lease it; None when closing and nothing is left, or no time is."""
+        while True:
+            sweep_in = self.sweep()
+            with self._changed:
+                now = self._clock.monotonic()
+                if self._closing_at is not None and now >= self._closing_at:
+                    return None
+                wait = self._due_in(now)
+                if wait <= 0:
+                    lease = self.queue.lease(self._pace.max_batch_events, self._pace.max_batch_bytes)
+                    if lease is not None or self._closing_at is not None:
+                        return lease
+                self._clock.wait(self._changed, min(wait if wait > 0 else self._pace.flush_interval, sweep_in))
+
+    def _due_in(self, now: float) -> float:
+        """Seconds until something must be sent; 0 or less: now."""
+        oldest = self.queue.oldest
+        if self._closing_at is not None or self.queue.depth >= self._pace.flush_at:
+            return 0.0
+        if oldest is None:
+            return self._pace.flush_interval
+        if self.queue.next < self._flush_to:
+            return 0.0
+        return oldest + self._pace.flush_interval - now
+
+    def _deliver(self, lease: Lease) -> Settlement:
+        with self._telemetry.send_queued(lease.entries) as sending:
+            settlement = self._sender.deliver(
+                lease.entries, sending, self._pause, timeout=self._attempt_timeout, lives=self._lives(lease)
+            )
+            if settlement.failed:
+                reason = "rejected" if settlement.refused else DropReason.EXPIRED.value
+                sending.failed(reason, settlement.failed)
+        return settlement
+
+    def _settle(self, lease: Lease, settlement: Settlement) -> None:
+        delivered = self.queue.ack(lease, settlement.delivered)
+        for index, why in settlement.refused.items():
+            if self.queue.dead_letter(lease, index, why):
+                # The reason is the server's text and stays with the dead letter: a log must not repeat what it may
+                # quote.
+                event_id = lease.entries[index][0].event_id
+                self._notices.trouble(
+                    "refused", "refused", "Customer.io refused event %s: see the dead letters", event_id
+                )
+        if self.queue.drop(lease, settlement.expired, DropReason.EXPIRED):
+            self._notices.trouble("expired", "expired", "events waited longer than max_age and are dropped")
+        self.queue.nack(lease)
+        if delivered:
+            self._notices.fine("delivery", "Customer.io takes events again")
+
+    def _attempt_timeout(self) -> float:
+        if self._closing_at is None:
+            return self._sender.timeout
+        return min(self._sender.timeout, max(0.05, self._closing_at - self._clock.monotonic()))
+
+    def _lives(self, lease: Lease) -> list[float] | None:
+        if self._pace.max_age is None:
+            return None
+        now = self._clock.time()
+        return [envelope.captured_at + self._pace.max_age - now for envelope, _ in lease.entries]
+
+    def _pause(self, seconds: float, because: Outcome | None) -> bool:
+        if because is not None:
+            self._say(because, seconds)
+        with self._changed:
+            until = self._clock.monotonic() + seconds
+            while (left := until - self._clock.monotonic()) > 0:
+                if self._closing_at is not None and until > self._closing_at:
+                    return False
+                self._clock.wait(self._changed, left)
+        return True
+
+    def _say(self, outcome: Outcome, seconds: float) -> None:
+        if outcome.verdict is Verdict.DENIED:
+            self._notices.trouble("delivery", outcome.error, "%s", denied(outcome, self._sender.base_url, kept=True))
+        else:
+            waiting = self.queue.tail - self.queue.head
+            self._notices.trouble(
+                "delivery", outcome.error, "Customer.io is not taking events (%s): %d wait, next attempt in %.1f s",
+                outcome.error, waiting, seconds,
+            )  # fmt: skip
+
+
+def denied(outcome: Outcome, base_url: str, *, kept: bool) -> str:
+    """What to tell whoever can change a setting."""
+    then = "Events are kept, and one request a minute probes." if kept else "The event is dropped."
+    if outcome.status in {401, 403}:
+        return (
+            f"Customer.io refused the credentials ({outcome.error}). {then} "
+            "Check CUSTOMERIO_SITE_ID and CUSTOMERIO_API_KEY: a pair from Settings > API credentials > Track API."
+        )
+    if outcome.status is not None and 300 <= outcome.status < 400:
+        return (
+            f"{base_url} redirects elsewhere ({outcome.error}), which is not followed: it would carry your key away. "
+            f"{then} Check CUSTOMERIO_REGION and CUSTOMERIO_BASE_URL."
+        )
+    return f"{base_url} does not speak the Track API ({outcome.error}). {then} Check CUSTOMERIO_BASE_URL."
+
+
+def on_a_loop() -> bool:
+    """Whether the caller is an event loop's thread, which must not wait."""
+    # Whoever never imported asyncio runs no loop; importing it here would cost every script.
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None  # noqa: SLF001 - get_running_loop() raises

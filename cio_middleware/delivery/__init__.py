@@ -1,0 +1,3 @@
+"""
+Getting a batch delivered: `flow` decides, `drive` acts, `retry` and `limiter` say when.
+"""

@@ -1,0 +1,3 @@
+"""
+Where an event waits between its capture and its delivery.
+"""

@@ -1,0 +1,232 @@
+"""
+A bounded queue in this process's memory. What it holds dies with the process.
+
+An event is either waiting or leased, and stays within the bounds until it is settled. `abandon` ends all leases at
+once, so a delivery that is still under way when the process stops waiting for it cannot be counted twice.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .._events import Entry, Envelope, Receipt
+from .._fork import WATCH
+from .._ids import Clock
+from .._stats import DropReason, Ledger
+from ..typing import Lease
+from ..wire import track
+
+DEAD_LETTERS = 1000
+_BLOCK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that Customer.io refused, and why, in its words."""
+
+    envelope: Envelope
+    item: bytes
+    why: str
+
+    def __repr__(self) -> str:
+        return f"DeadLetter({self.envelope.event_id})"
+
+
+class DeadLetters:
+    """The newest events that were refused; what falls out at the far end is counted as dropped."""
+
+    def __init__(self, ledger: Ledger, keep: int = DEAD_LETTERS) -> None:
+        self._ledger = ledger
+        self._keep = keep
+        self.after_fork()
+        WATCH.add(self)
+
+    def after_fork(self) -> None:
+        """The parent keeps its own."""
+        self._kept: deque[DeadLetter] = deque()
+        self._lock = threading.Lock()
+
+    def add(self, entry: Entry, why: str) -> None:
+        """Keep a pending event aside."""
+        with self._lock:
+            self._ledger.dead_letter()
+            self._kept.append(DeadLetter(*entry, why))
+            if len(self._kept) > self._keep:
+                self._kept.popleft()
+                self._ledger.evict(DropReason.DEAD_LETTERS_FULL)
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        return iter(tuple(self._kept))
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """One queued event: its place in the order of puts, and when it was put."""
+
+    seq: int
+    at: float
+    entry: Entry
+
+
+@dataclass(slots=True)
+class _Leased:
+    """What is out on one lease, by place in it, until each is settled."""
+
+    left: dict[int, _Waiting]
+
+
+class MemoryQueue:
+    """Takes events from any thread, hands them out to one."""
+
+    def __init__(self, *, max_events: int, max_bytes: int, overflow: str, ledger: Ledger, clock: Clock) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._overflow = overflow
+        self._ledger = ledger
+        self._clock = clock
+        self.blocks = overflow == "block"
+        self.dead_letters = DeadLetters(ledger)
+        self.after_fork()
+        WATCH.add(self)
+
+    def after_fork(self) -> None:
+        """What was queued before a fork belongs to the parent, which delivers it."""
+        self._lock = threading.RLock()
+        self._space = threading.Condition(self._lock)
+        self._waiting: deque[_Waiting] = deque()
+        self._leased: dict[Lease, _Leased] = {}
+        self._events = self._bytes = 0
+        self._closed = False
+        self.tail = 0
+
+    @property
+    def depth(self) -> int:
+        """Events that wait and are not leased."""
+        return len(self._waiting)
+
+    @property
+    def oldest(self) -> float | None:
+        """When the oldest of them was put, on the monotonic clock."""
+        with self._lock:
+            return self._waiting[0].at if self._waiting else None
+
+    @property
+    def next(self) -> int:
+        """The place, in the order of puts, of the first event that waits."""
+        with self._lock:
+            return self._waiting[0].seq if self._waiting else self.tail
+
+    @property
+    def head(self) -> int:
+        """The place of the first event that is not settled; `tail` when all are."""
+        with self._lock:
+            out = [event.seq for leased in self._leased.values() for event in leased.left.values()]
+            return min([*out, self.next])
+
+    def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False) -> Receipt:
+        """Take an event, or say why not."""
+        size = len(item)
+        with self._lock:
+            if self._closed:
+                return Receipt(reason=DropReason.CLOSED)
+            if not self._has_room(size) and not self._make_room(size, may_block=may_block):
+                return Receipt(reason=DropReason.QUEUE_FULL)
+            self._waiting.append(_Waiting(self.tail, self._clock.monotonic(), (envelope, item)))
+            self.tail += 1
+            self._events += 1
+            self._bytes += size
+            return Receipt(len(self._waiting))
+
+    def lease(self, max_events: int, max_bytes: int) -> Lease | None:
+        """Hand out the oldest events that fit one request."""
+        with self._lock:
+            taken: list[_Waiting] = []
+            taken_bytes = 0
+            while self._waiting:
+                envelope, item = self._waiting[0].entry
+                if taken and envelope.route != taken[0].entry[0].route:
+                    break
+                if not track.fits(envelope, len(item), len(taken), taken_bytes, max_events, max_bytes):
+                    break
+                taken.append(self._waiting.popleft())
+                taken_bytes += len(item)
+            if not taken:
+                return None
+            lease = Lease([event.entry for event in taken])
+            self._leased[lease] = _Leased(dict(enumerate(taken)))
+            return lease
+
+    def ack(self, lease: Lease, indexes: Sequence[int]) -> int:
+        """These were delivered."""
+        with self._lock:
+            held = self._settle(lease, indexes)
+            self._ledger.deliver(held)
+            return held
+
+    def drop(self, lease: Lease, indexes: Sequence[int], reason: DropReason) -> int:
+        """Give these up."""
+        with self._lock:
+            held = self._settle(lease, indexes)
+            if held:
+                self._ledger.drop(reason, held)
+            return held
+
+    def dead_letter(self, lease: Lease, index: int, why: str) -> bool:
+        """Keep this one aside."""
+        with self._lock:
+            held = self._settle(lease, [index])
+            if held:
+                self.dead_letters.add(lease.entries[index], why)
+            return held > 0
+
+    def nack(self, lease: Lease) -> None:
+        """Take what is not settled back, in its old place."""
+        with self._lock:
+            leased = self._leased.pop(lease, None)
+            if leased is not None:
+                self._waiting.extendleft(event for _, event in sorted(leased.left.items(), reverse=True))
+
+    def abandon(self, reason: DropReason) -> int:
+        """Give up everything, leased or waiting, and take no more. Returns how many events that were."""
+        with self._lock:
+            self._closed = True
+            count = self._events
+            self._waiting.clear()
+            self._leased.clear()
+            self._events = self._bytes = 0
+            if count:
+                self._ledger.drop(reason, count)
+            return count
+
+    def _settle(self, lease: Lease, indexes: Sequence[int]) -> int:
+        leased = self._leased.get(lease)
+        if leased is None:
+            return 0
+        held = [event for index in indexes if (event := leased.left.pop(index, None)) is not None]
+        if not leased.left:
+            del self._leased[lease]
+        self._events -= len(held)
+        self._bytes -= sum(len(event.entry[1]) for event in held)
+        if self.blocks:
+            self._space.notify_all()
+        return len(held)
+
+    def _has_room(self, size: int) -> bool:
+        return self._events < self._max_events and self._bytes + size <= self._max_bytes
+
+    def _make_room(self, size: int, *, may_block: bool) -> bool:
+        if self._overflow == "drop_oldest":
+            while self._waiting and not self._has_room(size):
+                _, item = self._waiting.popleft().entry
+                self._events -= 1
+                self._bytes -= len(item)
+                self._ledger.drop(DropReason.EVICTED)
+        elif may_block and size <= self._max_bytes:
+            self._space.wait_for(lambda: self._has_room(size), _BLOCK_SECONDS)
+        return self._has_room(size)

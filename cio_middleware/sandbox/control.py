@@ -1,0 +1,224 @@
+"""
+The sandbox's own API under ``/_sandbox/v1``: look at everything, reset, wait, and throw faults.
+
+GET never changes anything, not even by creating the workspace that it asks for. ``?workspace=`` or
+``X-Cio-Workspace`` names the workspace; without either it is the only one there is, or else ``dev``.
+"""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from cio_middleware.sandbox import faultspec, listing, waiting
+from cio_middleware.sandbox.guards import problem
+from cio_middleware.sandbox.store import DEFAULT_WORKSPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.requests import Request
+
+    from cio_middleware.sandbox.store import Workspace, Workspaces
+
+    Handler = Callable[["Control", Request, Workspace], Awaitable[Response]]
+
+
+class BadRequest(ValueError):
+    """A control call that cannot be read; the message says what to type."""
+
+
+def routes(workspaces: Workspaces) -> list[Route]:
+    """Return the routes of the control API."""
+    control = Control(workspaces)
+    return [Route(path, control.answer(method, handler), methods=[method]) for method, path, handler in _ROUTES]
+
+
+class Control:
+    """The calls; each takes the request and the workspace that it selects."""
+
+    def __init__(self, workspaces: Workspaces) -> None:
+        self._workspaces = workspaces
+
+    def answer(self, method: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        """Return a Starlette endpoint: find the workspace, and turn what cannot be read into a 400."""
+
+        async def endpoint(request: Request) -> Response:
+            name = request.query_params.get("workspace") or request.headers.get("x-cio-workspace")
+            select = self._workspaces.peek if method == "GET" else self._workspaces.open
+            try:
+                return await handler(self, request, select(name))
+            except (BadRequest, faultspec.BadFault, listing.BadFilter, waiting.BadWait) as error:
+                return problem(HTTPStatus.BAD_REQUEST, "CIO-SBX-005", str(error), "Change the call as said.")
+
+        return endpoint
+
+    async def health(self, _request: Request, _workspace: Workspace) -> Response:
+        """Say that the sandbox is up."""
+        house = self._workspaces.house
+        uptime = round(house.clock() - self._workspaces.started_at, 3)
+        return _json({"ok": True, "version": _version(), "uptime_s": uptime})
+
+    async def about(self, request: Request, _workspace: Workspace) -> Response:
+        """Say where the sandbox is, what it holds, and what an app needs to reach it."""
+        fidelity, capacity = self._workspaces.house.fidelity, self._workspaces.house.capacity
+        url = str(request.base_url).rstrip("/")
+        return _json({
+            "url": url,
+            "version": _version(),
+            "region": "us",
+            "workspaces": [workspace.name for workspace in self._workspaces],
+            "capacity": {"events": capacity.events, "bytes": capacity.size},
+            "limits": {"item_bytes": fidelity.item_bytes(), "batch_bytes": fidelity.batch_bytes()},
+            "environment": environment(url),
+        })  # fmt: skip
+
+    async def summary(self, _request: Request, workspace: Workspace) -> Response:
+        """Return the counters."""
+        return _json(workspace.summary())
+
+    async def events(self, request: Request, workspace: Workspace) -> Response:
+        """List events, newest first."""
+        return _json(listing.page(workspace, listing.read(request.query_params)))
+
+    async def good(self, request: Request, workspace: Workspace) -> Response:
+        """List what was stored."""
+        return _json(listing.page(workspace, listing.read({**request.query_params, "good": "true"})))
+
+    async def bad(self, request: Request, workspace: Workspace) -> Response:
+        """List what was lost, with the errors of each."""
+        return _json(listing.page(workspace, listing.read({**request.query_params, "good": "false"})))
+
+    async def event(self, request: Request, workspace: Workspace) -> Response:
+        """Return one event, with what was sent."""
+        wanted = request.path_params["seq"]
+        row = next((row for row in workspace.events.newest_first() if row.seq == wanted), None)
+        if row is None:
+            return _missing(f"there is no event {wanted}, or it is so old that it was dropped")
+        return _json({**row.document(), "sent": row.sent})
+
+    async def people(self, _request: Request, workspace: Workspace) -> Response:
+        """List all profiles, also those that only events have named."""
+        return _json({"items": [person.document() for person in workspace.people]})
+
+    async def person(self, request: Request, workspace: Workspace) -> Response:
+        """Return the profile that an id, email, phone, cio_id or anonymous id leads to."""
+        key = request.path_params["key"]
+        person = workspace.people.called(key)
+        if person is None:
+            return _missing(f"nobody here is called {key!r}")
+        return _json(person.document())
+
+    async def objects(self, _request: Request, workspace: Workspace) -> Response:
+        """List all objects."""
+        items = [{"type": key[0], "id": key[1], "attributes": value} for key, value in workspace.objects.items()]
+        return _json({"items": items})
+
+    async def requests(self, request: Request, workspace: Workspace) -> Response:
+        """List requests, newest first, as they came; without credentials."""
+        limit = listing.number(request.query_params, "limit", 100)
+        newest = [row.document() for row, _ in zip(workspace.requests.newest_first(), range(limit), strict=False)]
+        return _json({"items": newest, "total": workspace.requested, "evicted": workspace.requests.evicted})
+
+    async def reset(self, _request: Request, workspace: Workspace) -> Response:
+        """Forget everything in the workspace and put its faults away."""
+        workspace.reset()
+        return _json({"epoch": workspace.epoch, "cursor": workspace.seq})
+
+    async def wait(self, request: Request, workspace: Workspace) -> Response:
+        """Answer when what is waited for has come, or 408 with what came closest."""
+        wish = waiting.read(await _body(request))
+        outcome = await waiting.wait(workspace, wish)
+        found = {"matched": outcome.matched, "waited_ms": outcome.waited_ms}
+        if outcome.fulfilled:
+            return _json(found)
+        return _json({**found, **waiting.explain(workspace, wish)}, HTTPStatus.REQUEST_TIMEOUT)
+
+    async def faults(self, _request: Request, workspace: Workspace) -> Response:
+        """List rules and the script, with what they did so far."""
+        return _json(workspace.faults.document())
+
+    async def add_fault(self, request: Request, workspace: Workspace) -> Response:
+        """Add a rule at the end, or put a new one in the place of the one with its id."""
+        rule = workspace.faults.put(faultspec.rule(await _body(request), request.path_params.get("id", "")))
+        return _json({"id": rule.id, **workspace.faults.document()})
+
+    async def drop_fault(self, request: Request, workspace: Workspace) -> Response:
+        """Remove one rule."""
+        wanted = request.path_params["id"]
+        if not workspace.faults.drop(wanted):
+            return _missing(f"there is no fault {wanted!r}")
+        return _json(workspace.faults.document())
+
+    async def script(self, request: Request, workspace: Workspace) -> Response:
+        """Start a script."""
+        given = await _body(request)
+        if not isinstance(given, dict):
+            raise BadRequest('a script is an object. Type: {"steps": ["429;retry_after=1", "ok*"]}')
+        workspace.faults.play(faultspec.script(given.get("steps", ()), given.get("match")))
+        return _json(workspace.faults.document())
+
+    async def clear_faults(self, _request: Request, workspace: Workspace) -> Response:
+        """Remove all rules and the script."""
+        workspace.faults.clear()
+        return _json(workspace.faults.document())
+
+
+def environment(url: str, site_id: str = DEFAULT_WORKSPACE) -> dict[str, str]:
+    """Return the environment variables that point an app at a sandbox; any key will do."""
+    return {"CUSTOMERIO_BASE_URL": url, "CUSTOMERIO_SITE_ID": site_id, "CUSTOMERIO_API_KEY": "dev"}
+
+
+_ROOT = "/_sandbox/v1"
+_ROUTES: tuple[tuple[str, str, Handler], ...] = (
+    ("GET", f"{_ROOT}/health", Control.health),
+    ("GET", f"{_ROOT}/info", Control.about),
+    ("GET", f"{_ROOT}/summary", Control.summary),
+    ("GET", f"{_ROOT}/events", Control.events),
+    ("GET", f"{_ROOT}/events/{{seq:int}}", Control.event),
+    ("GET", f"{_ROOT}/good", Control.good),
+    ("GET", f"{_ROOT}/bad", Control.bad),
+    ("GET", f"{_ROOT}/people", Control.people),
+    ("GET", f"{_ROOT}/people/{{key:path}}", Control.person),
+    ("GET", f"{_ROOT}/objects", Control.objects),
+    ("GET", f"{_ROOT}/requests", Control.requests),
+    ("POST", f"{_ROOT}/reset", Control.reset),
+    ("POST", f"{_ROOT}/wait", Control.wait),
+    ("GET", f"{_ROOT}/faults", Control.faults),
+    ("POST", f"{_ROOT}/faults", Control.add_fault),
+    ("DELETE", f"{_ROOT}/faults", Control.clear_faults),
+    ("PUT", f"{_ROOT}/faults/script", Control.script),
+    ("PUT", f"{_ROOT}/faults/{{id}}", Control.add_fault),
+    ("DELETE", f"{_ROOT}/faults/{{id}}", Control.drop_fault),
+)
+
+
+async def _body(request: Request) -> Any:
+    try:
+        return json.loads(await request.body())
+    except ValueError as error:
+        raise BadRequest("the body is not JSON") from error
+
+
+def _json(value: Any, status: int = HTTPStatus.OK) -> Response:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    # A payload may hold half a surrogate pair, which is no UTF-8: it goes out as the escape that it came in
+    # as.
+    body = text.encode("utf-8", "backslashreplace")
+    return Response(body, status, media_type="application/json", headers={"cache-control": "no-store"})
+
+
+def _missing(message: str) -> JSONResponse:
+    return problem(HTTPStatus.NOT_FOUND, "CIO-SBX-006", message, "Look at the list above it.")
+
+
+def _version() -> str:
+    try:
+        return version("cio-middleware")
+    except PackageNotFoundError:  # run from a checkout
+        return "0"

@@ -1,0 +1,136 @@
+"""
+The map of Customer.io's Track API: which method and path mean which call.
+
+A path is split before it is decoded, so that ``a%2Fb`` stays one identifier and never looks like two
+segments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from urllib.parse import unquote
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """
+    One call.
+
+    Attributes:
+        name: The stable name that faults match and rows carry, such as ``track.v1.identify``.
+        method: The HTTP method.
+        path: The path, with ``{placeholders}`` for one decoded segment each.
+        says: The call in a word or two, for hints.
+        guarded: False for the few calls that Customer.io takes without credentials.
+        success: The status of a good answer.
+    """
+
+    name: str
+    method: str
+    path: str
+    says: str
+    guarded: bool = True
+    success: int = 200
+
+    @property
+    def api(self) -> str:
+        """The envelope that its errors use: ``track.v1`` or ``track.v2``."""
+        return self.name.rpartition(".")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An endpoint, and the decoded segments of the path that led to it."""
+
+    endpoint: Endpoint
+    values: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Nowhere:
+    """
+    A request that Customer.io has no call for.
+
+    Attributes:
+        hint: What may have been meant, as a sentence, or nothing.
+        allowed: The methods that this path does have; empty when the path itself is unknown.
+    """
+
+    hint: str
+    allowed: tuple[str, ...] = ()
+
+
+_PERSON = "/api/v1/customers/{identifier}"
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("track.v1.region", "GET", "/api/v1/accounts/region", "find the region"),
+    Endpoint("track.v1.identify", "PUT", _PERSON, "identify"),
+    Endpoint("track.v1.delete", "DELETE", _PERSON, "delete"),
+    Endpoint("track.v1.event", "POST", _PERSON + "/events", "track"),
+    Endpoint("track.v1.anonymous_event", "POST", "/api/v1/events", "track anonymously"),
+    Endpoint("track.v1.add_device", "PUT", _PERSON + "/devices", "add a device"),
+    Endpoint("track.v1.delete_device", "DELETE", _PERSON + "/devices/{token}", "delete a device"),
+    Endpoint("track.v1.suppress", "POST", _PERSON + "/suppress", "suppress"),
+    Endpoint("track.v1.unsuppress", "POST", _PERSON + "/unsuppress", "unsuppress"),
+    Endpoint("track.v1.merge", "POST", "/api/v1/merge_customers", "merge two people"),
+    Endpoint("track.v1.metric", "POST", "/api/v1/metrics", "report a metric", guarded=False),
+    Endpoint("track.v1.push_metric", "POST", "/api/v1/push/events", "report a push metric", guarded=False),
+    Endpoint("track.v1.form", "POST", "/api/v1/forms/{form_id}/submit", "submit a form", success=204),
+    Endpoint("track.v1.add_to_segment", "POST", "/api/v1/segments/{segment_id}/add_customers", "fill a segment"),
+    Endpoint(
+        "track.v1.remove_from_segment", "POST", "/api/v1/segments/{segment_id}/remove_customers", "empty a segment"
+    ),
+    Endpoint("track.v1.unsubscribe", "POST", "/unsubscribe/{delivery_id}", "unsubscribe", guarded=False),
+    Endpoint("track.v2.entity", "POST", "/api/v2/entity", "one v2 item"),
+    Endpoint("track.v2.batch", "POST", "/api/v2/batch", "a v2 batch"),
+)
+
+
+def find(method: str, raw_path: bytes) -> Route | Nowhere:
+    """Return the endpoint that a method and an undecoded path lead to, or the nearest hint."""
+    segments = raw_path.decode("latin-1").split("/")
+    siblings: list[Endpoint] = []
+    for endpoint in ENDPOINTS:
+        values = _values(endpoint.path.split("/"), segments)
+        if values is None:
+            continue
+        if endpoint.method == method:
+            return Route(endpoint, values)
+        siblings.append(endpoint)
+    if siblings:
+        return Nowhere(_did_you_mean(_other_methods(siblings)), tuple(endpoint.method for endpoint in siblings))
+    return Nowhere(_did_you_mean(_nearest(raw_path.decode("latin-1"))))
+
+
+def _values(pattern: list[str], segments: list[str]) -> dict[str, str] | None:
+    if len(pattern) != len(segments):
+        return None
+    values: dict[str, str] = {}
+    for expected, got in zip(pattern, segments, strict=True):
+        if expected.startswith("{") and got:
+            values[expected[1:-1]] = unquote(got)
+        elif expected != got:
+            return None
+    return values
+
+
+def _other_methods(siblings: list[Endpoint]) -> list[str]:
+    hints = [f"{endpoint.method} ({endpoint.says})" for endpoint in siblings]
+    below = [
+        f"{endpoint.method} …{endpoint.path.removeprefix(sibling.path)} ({endpoint.says})"
+        for sibling in siblings
+        for endpoint in ENDPOINTS
+        if endpoint.path.startswith(sibling.path + "/") and endpoint.says == "track"
+    ]
+    return list(dict.fromkeys(hints + below))
+
+
+def _nearest(path: str) -> list[str]:
+    paths = sorted({endpoint.path for endpoint in ENDPOINTS})
+    near = get_close_matches(path, paths, n=1, cutoff=0.5)
+    return [f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS if endpoint.path in near]
+
+
+def _did_you_mean(hints: list[str]) -> str:
+    return f"Did you mean {' or '.join(hints)}?" if hints else ""

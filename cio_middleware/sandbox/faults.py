@@ -1,0 +1,244 @@
+"""
+Which fault, if any, answers a request: rules and scripts, decided without touching a socket.
+
+A script is a list of steps, one for each request that it matches; while it has steps it goes before the
+rules. Rules are asked in order, the first hit answers, and latency adds up on the way. Chance is seeded, so
+that the same run happens twice.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """
+    What a fault does.
+
+    Attributes:
+        type: ``ok``, ``status``, ``latency``, ``hang``, ``reset``, ``partial``, ``ack_lost``, ``garbage`` or
+            ``redirect``.
+        status: The status of ``status``, ``garbage`` and ``redirect``.
+        headers: More headers of the answer.
+        body: The body of ``status``; None writes the envelope of the API.
+        ms: Milliseconds of ``latency``.
+        jitter_ms: Up to so many more, seeded.
+        at: Where ``reset`` cuts: ``before_reply`` (nothing is stored), ``after_headers`` or ``mid_body``
+            (everything is).
+        indexes: The items that ``partial`` refuses.
+        to: The base of ``redirect``.
+    """
+
+    type: str
+    status: int = 503
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str | None = None
+    ms: float = 0.0
+    jitter_ms: float = 0.0
+    at: str = "before_reply"
+    indexes: tuple[int, ...] = ()
+    to: str = ""
+
+    @property
+    def stores(self) -> bool:
+        """True when the operations of the request are applied all the same."""
+        late_cut = self.type == "reset" and self.at != "before_reply"
+        return late_cut or self.type in {"ok", "latency", "partial", "ack_lost"}
+
+
+OK = Act("ok")
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which requests a rule is about; each pattern may hold ``*`` and ``?``, and None means any."""
+
+    endpoint: str | None = None
+    name: str | None = None
+    person: str | None = None
+
+    def takes(self, endpoint: str, names: Iterable[str], people: Iterable[str]) -> bool:
+        """Return True when the request is one of those."""
+        return (
+            (self.endpoint is None or fnmatchcase(endpoint, self.endpoint))
+            and (self.name is None or any(fnmatchcase(name, self.name) for name in names))
+            and (self.person is None or any(fnmatchcase(person, self.person) for person in people))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """
+    Which of the matching requests are hit.
+
+    Attributes:
+        mode: ``always``; the ``first`` n; all ``after`` n; ``every`` n-th; or by ``chance`` p.
+        seed: Where chance begins; the same seed gives the same sequence.
+    """
+
+    mode: str = "always"
+    n: int = 1
+    p: float = 1.0
+    seed: int = 0
+
+    def hits(self, nth: int, dice: float) -> bool:
+        """Decide for the nth matching request, counted from 1; `dice` is between 0 and 1."""
+        return {
+            "always": True,
+            "first": nth <= self.n,
+            "after": nth > self.n,
+            "every": nth % self.n == 0,
+            "chance": dice < self.p,
+        }[self.mode]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """For requests that match, at some times, do something."""
+
+    id: str
+    do: Act
+    match: Match = field(default_factory=Match)
+    when: When = field(default_factory=When)
+    label: str = ""
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """Steps for successive matching requests; when `repeats`, the last one stays."""
+
+    steps: tuple[Act, ...]
+    match: Match = field(default_factory=Match)
+    repeats: bool = False
+    text: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The fault that answers, the milliseconds to wait first, and the id of the rule that said so."""
+
+    act: Act = OK
+    delay_ms: float = 0.0
+    fault: str | None = None
+
+
+class _Armed:
+    """A rule with its counters and its dice."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+        self.seen = 0
+        self.hits = 0
+        self.dice = random.Random(rule.when.seed)  # noqa: S311  # reproducible on purpose
+
+
+class Faults:
+    """The faults of one workspace."""
+
+    def __init__(self) -> None:
+        self._rules: dict[str, _Armed] = {}
+        self._script: Script | None = None
+        self._step = 0
+        self._numbered = 0
+
+    def put(self, rule: Rule) -> Rule:
+        """Add a rule at the end, or in place of the one with its id; an empty id gets one."""
+        if not rule.id:
+            self._numbered += 1
+            rule = replace(rule, id=f"fault-{self._numbered}")
+        self._rules[rule.id] = _Armed(rule)
+        return rule
+
+    def drop(self, rule_id: str) -> bool:
+        """Remove a rule; False when there is none with that id."""
+        return self._rules.pop(rule_id, None) is not None
+
+    def play(self, script: Script) -> None:
+        """Start a script from its first step, in place of the one before."""
+        self._script, self._step = script, 0
+
+    def clear(self) -> None:
+        """Remove everything."""
+        self._rules.clear()
+        self._script = None
+
+    def decide(self, endpoint: str, names: list[str], people: list[str]) -> Decision:
+        """Say what happens to a request; counters and dice move on."""
+        delay = 0.0
+        scripted = self._scripted(endpoint, names, people)
+        if scripted is not None and scripted.type != "latency":
+            return Decision(scripted, fault=None if scripted.type == "ok" else "script")
+        if scripted is not None:
+            return Decision(delay_ms=scripted.ms, fault="script")
+        slowed: str | None = None
+        for armed in self._rules.values():
+            if not (armed.rule.enabled and armed.rule.match.takes(endpoint, names, people)):
+                continue
+            armed.seen += 1
+            if not armed.rule.when.hits(armed.seen, armed.dice.random()):
+                continue
+            armed.hits += 1
+            act = armed.rule.do
+            if act.type != "latency":
+                return Decision(act, delay, armed.rule.id)
+            delay += act.ms + armed.dice.random() * act.jitter_ms
+            slowed = armed.rule.id
+        return Decision(delay_ms=delay, fault=slowed)
+
+    def _scripted(self, endpoint: str, names: list[str], people: list[str]) -> Act | None:
+        script = self._script
+        if script is None or not script.match.takes(endpoint, names, people):
+            return None
+        if self._step >= len(script.steps):
+            return script.steps[-1] if script.repeats else None
+        self._step += 1
+        return script.steps[self._step - 1]
+
+    def document(self) -> dict[str, Any]:
+        """Return rules and script as they appear in the control API."""
+        script = self._script
+        return {
+            "rules": [
+                {**describe(armed.rule), "seen": armed.seen, "hits": armed.hits} for armed in self._rules.values()
+            ],
+            "script": script and {"steps": list(script.text), "taken": self._step},
+        }
+
+
+def describe(rule: Rule) -> dict[str, Any]:
+    """Return a rule as JSON, in the shape in which `faultspec.rule` reads it."""
+    do, when, match = rule.do, rule.when, rule.match
+    return {
+        "id": rule.id,
+        "label": rule.label,
+        "enabled": rule.enabled,
+        "match": {"endpoint": match.endpoint, "name": match.name, "person": match.person},
+        "when": {"mode": when.mode, "n": when.n, "p": when.p, "seed": when.seed},
+        "do": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name in ACTS[do.type]
+            if (value := getattr(do, name)) is not None
+        },
+    }
+
+
+ACTS: dict[str, tuple[str, ...]] = {
+    "ok": ("type",),
+    "status": ("type", "status", "headers", "body"),
+    "latency": ("type", "ms", "jitter_ms"),
+    "hang": ("type",),
+    "reset": ("type", "at"),
+    "partial": ("type", "indexes"),
+    "ack_lost": ("type",),
+    "garbage": ("type", "status", "body"),
+    "redirect": ("type", "status", "to"),
+}
+"""Every kind of act, and what may be said about it."""

@@ -1,0 +1,85 @@
+"""
+Keep web pages out: the sandbox answers this machine's own programs, by its own names.
+
+The Host must be a loopback name, exactly, which stops DNS rebinding also for a GET without Origin. An Origin,
+where there is one, must be the sandbox's own. What changes the sandbox itself needs a header that a page
+cannot send without asking first.
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from starlette.responses import JSONResponse
+
+from cio_middleware.sandbox.reading import header, own_origin
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+MUTATION_HEADER = "X-Cio-Sandbox"
+CONTROL = "/_sandbox/"
+_OWN_HOST = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
+
+
+class Guards:
+    """ASGI middleware that refuses, with a sentence that says what to type."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or answer it here."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = refuse(scope)
+        await (refusal or self._app)(scope, receive, send)
+
+
+def refuse(scope: Scope) -> JSONResponse | None:
+    """Return the refusal of a request that must not get through."""
+    host = header(scope, "host") or ""
+    if not _OWN_HOST.fullmatch(host):
+        return problem(
+            HTTPStatus.MISDIRECTED_REQUEST,
+            "CIO-SBX-001",
+            f'Host "{host[:200]}" is not allowed',
+            f"Open http://127.0.0.1:{_port(scope)}.",
+        )
+    origin = header(scope, "origin")
+    if origin is not None and origin.lower() != own_origin(scope).lower():
+        return problem(
+            HTTPStatus.FORBIDDEN,
+            "CIO-SBX-003",
+            "a web page of another origin called the sandbox",
+            "Call it from a program.",
+        )
+    if header(scope, "sec-fetch-site") == "cross-site":
+        return problem(
+            HTTPStatus.FORBIDDEN,
+            "CIO-SBX-003",
+            "a web page of another site called the sandbox",
+            "Call it from a program.",
+        )
+    changes = scope["method"] not in {"GET", "HEAD", "OPTIONS"}
+    if changes and scope["path"].startswith(CONTROL) and header(scope, MUTATION_HEADER.lower()) != "1":
+        return problem(
+            HTTPStatus.FORBIDDEN,
+            "CIO-SBX-004",
+            f"{scope['method']} changes the sandbox",
+            f"Add the header {MUTATION_HEADER}: 1",
+        )
+    return None
+
+
+def problem(status: int, code: str, message: str, fix: str) -> JSONResponse:
+    """Return an error of the sandbox itself: what happened, and what to type."""
+    return JSONResponse({"error": {"code": code, "message": message, "fix": fix}}, status_code=status)
+
+
+def _port(scope: Scope) -> int | str:
+    server = scope.get("server")
+    return server[1] if server else "<port>"

@@ -1,0 +1,119 @@
+"""
+Filters for the list of events, as query parameters; `KNOWN` names them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+from cio_middleware.sandbox.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cio_middleware.sandbox.rows import EventRow
+    from cio_middleware.sandbox.store import Workspace
+
+KNOWN = ("name", "person", "kind", "verdict", "good", "since", "before", "limit", "workspace")
+
+
+class BadFilter(ValueError):
+    """A filter that cannot be read; the message says what may be typed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """
+    Which events are listed.
+
+    Attributes:
+        name: With ``*`` and ``?`` as in a shell.
+        person: What the person is called, or any identifier as sent.
+        since: Only rows after this number.
+        before: Only rows before this number.
+        limit: So many at most, the newest.
+    """
+
+    name: str | None = None
+    person: str | None = None
+    kind: str | None = None
+    verdict: str | None = None
+    good: bool | None = None
+    since: int = 0
+    before: int | None = None
+    limit: int = 100
+
+    def takes(self, row: EventRow) -> bool:
+        """Return True when the row is listed."""
+        if self.before is not None and row.seq >= self.before:
+            return False
+        return (
+            (self.name is None or (row.name is not None and fnmatchcase(row.name, self.name)))
+            and (self.person is None or self.person in _called(row))
+            and self.kind in {None, row.kind}
+            and self.verdict in {None, row.verdict}
+            and self.good in {None, row.verdict.good}
+        )
+
+
+def read(query: Mapping[str, str]) -> Filter:
+    """
+    Read a filter.
+
+    Raises:
+        BadFilter: for a name or a value that is not known.
+    """
+    for name in query:
+        if name not in KNOWN:
+            raise BadFilter(f"{name!r} is no filter. Known: {', '.join(KNOWN)}")
+    verdict = query.get("verdict")
+    if verdict is not None and verdict not in set(Verdict):
+        raise BadFilter(f"{verdict!r} is no verdict. Known: {', '.join(Verdict)}")
+    good = query.get("good")
+    return Filter(
+        name=query.get("name"),
+        person=query.get("person"),
+        kind=query.get("kind"),
+        verdict=verdict,
+        good=None if good is None else good == "true",
+        since=number(query, "since", 0),
+        before=number(query, "before", 0) or None,
+        limit=number(query, "limit", 100),
+    )
+
+
+def number(query: Mapping[str, str], name: str, default: int) -> int:
+    """
+    Read one whole number.
+
+    Raises:
+        BadFilter: when it is none.
+    """
+    given = query.get(name)
+    if given is None:
+        return default
+    if not given.isdecimal():
+        raise BadFilter(f"{name} is {given!r}. Type a whole number")
+    return int(given)
+
+
+def page(workspace: Workspace, wanted: Filter) -> dict[str, Any]:
+    """Return the newest rows that the filter takes; `next` is the `before` of the page after this one."""
+    items: list[dict[str, Any]] = []
+    more: int | None = None
+    for row in workspace.events.newest_first():
+        if row.seq <= wanted.since:
+            break
+        if wanted.takes(row):
+            if len(items) == wanted.limit:
+                more = items[-1]["seq"] if items else None
+                break
+            items.append(row.document())
+    return {"items": items, "next": more, "cursor": workspace.seq, "evicted": workspace.events.evicted}
+
+
+def _called(row: EventRow) -> set[str | None]:
+    sent = row.identifiers.values() if isinstance(row.identifiers, dict) else ()
+    return {row.person, *(value for value in sent if isinstance(value, str))}

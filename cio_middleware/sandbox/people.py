@@ -1,0 +1,168 @@
+"""
+Who is who: the profiles of one workspace, and the identifiers that lead to them.
+
+A profile exists from the first thing heard about it. Until an identify claims it, it is a stranger: a visitor
+with an anonymous id, or the holder of an identifier that only events have named.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAMED_BY = ("id", "email", "phone", "cio_id", "anonymous_id")
+"""Identifiers in the order in which a person is called by them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One entry of a timeline: an event, a page or a screen that reached a person."""
+
+    seq: int
+    event_id: str | None
+    kind: str
+    name: str
+    timestamp: int
+
+    def document(self) -> dict[str, Any]:
+        """Return the entry as it appears in the control API."""
+        return {
+            "seq": self.seq,
+            "event_id": self.event_id,
+            "kind": self.kind,
+            "name": self.name,
+            "timestamp": self.timestamp,
+        }
+
+
+@dataclass(slots=True, eq=False)
+class Person:
+    """
+    A profile.
+
+    Attributes:
+        cio_id: The identifier that Customer.io gives and never changes.
+        identifiers: id, email, phone and anonymous_id, those that are known.
+        identified: False for a stranger.
+        changed_at: Unix seconds of the newest attribute change; an older one is skipped.
+        linked_at: When its anonymous id was linked, in Unix seconds.
+    """
+
+    cio_id: str
+    identifiers: dict[str, str] = field(default_factory=dict)
+    identified: bool = False
+    attributes: dict[str, Any] = field(default_factory=dict)
+    devices: dict[str, dict[str, Any]] = field(default_factory=dict)
+    relationships: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    segments: set[str] = field(default_factory=set)
+    moments: list[Moment] = field(default_factory=list)
+    merged: list[str] = field(default_factory=list)
+    changed_at: float = float("-inf")
+    linked_at: float | None = None
+
+    @property
+    def key(self) -> str:
+        """What the person is called: their id, else their email, phone, cio_id or anonymous id."""
+        named = {**self.identifiers, "cio_id": self.cio_id} if self.identified else self.identifiers
+        return next((named[kind] for kind in NAMED_BY if kind in named), self.cio_id)
+
+    def document(self) -> dict[str, Any]:
+        """Return the profile as it appears in the control API."""
+        return {
+            "key": self.key,
+            "cio_id": self.cio_id,
+            "identified": self.identified,
+            "identifiers": dict(self.identifiers),
+            "attributes": dict(self.attributes),
+            "devices": list(self.devices.values()),
+            "relationships": list(self.relationships.values()),
+            "segments": sorted(self.segments),
+            "events": [moment.document() for moment in self.moments],
+            "merged": list(self.merged),
+        }
+
+
+class People:
+    """The profiles of one workspace, found by any of their identifiers."""
+
+    def __init__(self) -> None:
+        self._by_cio_id: dict[str, Person] = {}
+        self._index: dict[tuple[str, str], Person] = {}
+        self._suppressed: set[tuple[str, str]] = set()
+        self._minted = 0
+
+    def __iter__(self) -> Iterator[Person]:
+        return iter(self._by_cio_id.values())
+
+    def __len__(self) -> int:
+        return sum(person.identified for person in self)
+
+    def find(self, kind: str, value: str) -> Person | None:
+        """Return the profile that an identifier leads to; an email is matched in any case."""
+        if kind == "cio_id":
+            return self._by_cio_id.get(value)
+        return self._index.get(_entry(kind, value))
+
+    def called(self, key: str) -> Person | None:
+        """Return the profile that any kind of identifier with this value leads to."""
+        return next((person for kind in NAMED_BY if (person := self.find(kind, key))), None)
+
+    def meet(self, kind: str, value: str) -> Person:
+        """Return the profile of an identifier, a new stranger if there is none."""
+        person = self.find(kind, value)
+        if person is None:
+            self._minted += 1
+            person = Person(f"{0x03000000 + self._minted:08x}")
+            self._by_cio_id[person.cio_id] = person
+            self.claim(person, kind, value)
+        return person
+
+    def claim(self, person: Person, kind: str, value: str) -> None:
+        """Make an identifier lead to this person, and the one it replaces to nobody."""
+        former = person.identifiers.get(kind)
+        if former is not None:
+            self._index.pop(_entry(kind, former), None)
+        person.identifiers[kind] = value
+        self._index[_entry(kind, value)] = person
+
+    def forget(self, person: Person) -> None:
+        """Delete a profile; its identifiers are free again."""
+        self._by_cio_id.pop(person.cio_id, None)
+        for kind, value in person.identifiers.items():
+            self._index.pop(_entry(kind, value), None)
+
+    def absorb(self, primary: Person, secondary: Person) -> None:
+        """Move what the secondary has and the primary lacks, then delete the secondary."""
+        primary.attributes = {**secondary.attributes, **primary.attributes}
+        primary.devices = {**secondary.devices, **primary.devices}
+        primary.relationships = {**secondary.relationships, **primary.relationships}
+        primary.segments |= secondary.segments
+        primary.moments = sorted([*primary.moments, *secondary.moments], key=lambda moment: moment.seq)
+        primary.merged += [*secondary.identifiers.values(), *secondary.merged]
+        self.forget(secondary)
+
+    def suppress(self, kind: str, value: str) -> None:
+        """Delete a profile and block its id and its email, known or not."""
+        person = self.find(kind, value)
+        blocked = {_entry(kind, value)}
+        if person is not None:
+            blocked |= {
+                _entry(named, person.identifiers[named]) for named in ("id", "email") if named in person.identifiers
+            }
+            self.forget(person)
+        self._suppressed |= blocked
+
+    def unsuppress(self, kind: str, value: str) -> None:
+        """Free an identifier; what was deleted stays deleted."""
+        self._suppressed.discard(_entry(kind, value))
+
+    def suppressed(self, kind: str, value: str) -> bool:
+        """Return True when calls for this identifier are ignored."""
+        return _entry(kind, value) in self._suppressed
+
+
+def _entry(kind: str, value: str) -> tuple[str, str]:
+    return (kind, value.lower() if kind == "email" else value)

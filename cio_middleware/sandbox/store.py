@@ -1,0 +1,229 @@
+"""
+Workspaces: one for each site id, with people, events, requests, faults and counters of their own.
+
+Everything here runs on the thread of one event loop, which is its only lock. A state outlives the server that
+shows it, so that a test can stop the server, lose requests, and start it again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from cio_middleware.sandbox.advice import Situation, advise, is_ulid
+from cio_middleware.sandbox.bell import Bell
+from cio_middleware.sandbox.effects import Setting, apply
+from cio_middleware.sandbox.faults import Faults
+from cio_middleware.sandbox.fidelity import Fidelity
+from cio_middleware.sandbox.people import People
+from cio_middleware.sandbox.ring import Ring
+from cio_middleware.sandbox.rows import EventRow, RequestRow
+from cio_middleware.sandbox.rules import objections
+from cio_middleware.sandbox.verdicts import Finding, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cio_middleware.sandbox.operations import Operation
+
+DEFAULT_WORKSPACE = "dev"
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """
+    How much history a workspace keeps; the oldest goes first, and what went is counted.
+
+    Attributes:
+        events: Rows, and as many requests; None means no bound.
+        size: Bytes of what was received, for events and again for requests; None means no bound.
+    """
+
+    events: int | None = 5000
+    size: int | None = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all workspaces share: the rules of doubt, the capacity, the clock, and who is told of each row."""
+
+    fidelity: Fidelity = field(default_factory=Fidelity)
+    capacity: Capacity = field(default_factory=Capacity)
+    clock: Callable[[], float] = time.time
+    on_event: Callable[[EventRow], None] | None = None
+
+
+class Workspace:
+    """One site id's world."""
+
+    def __init__(self, name: str, house: House) -> None:
+        self.name = name
+        self.epoch = 1
+        self.seq = 0
+        self.faults = Faults()
+        self.bell = Bell()
+        self._house = house
+        self._requests_numbered = 0
+        self._empty()
+
+    def _empty(self) -> None:
+        capacity = self._house.capacity
+        self.people = People()
+        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.events: Ring[EventRow] = Ring(capacity.events, capacity.size)
+        self.requests: Ring[RequestRow] = Ring(capacity.events, capacity.size)
+        self.verdicts: Counter[str] = Counter()
+        self.names: dict[str, Counter[str]] = {}
+        self.requested = 0
+        self._seen: set[str] = set()
+        self._tries: dict[str, tuple[int | str, ...]] = {}
+
+    def reset(self) -> None:
+        """
+        Forget everything and put all faults away; numbers go on, so an old cursor never points at a new row.
+        """
+        self.epoch += 1
+        self.faults.clear()
+        self._empty()
+        self.bell.ring()
+
+    def refuse(self, op: Operation, request: str, now: float, finding: Finding, verdict: Verdict) -> EventRow:
+        """Return the row of an operation that is not judged: a fault, or a refusal of all, answers."""
+        self.seq += 1
+        return replace(self._row(op, request, now), verdict=verdict, errors=(finding,))
+
+    def settle(self, op: Operation, request: str, now: float) -> EventRow:
+        """
+        Judge an operation, apply what is accepted, and return its row, which `publish` keeps.
+
+        Args:
+            op: The operation.
+            request: The id of its request.
+            now: When it arrived, in Unix seconds.
+        """
+        self.seq += 1
+        row = self._row(op, request, now)
+        errors = objections(op, self._house.fidelity)
+        if errors:
+            return replace(row, verdict=Verdict.REJECTED, errors=errors)
+        ulid = op.event_id.upper() if op.is_event and is_ulid(op.event_id) else None
+        if ulid in self._seen:
+            return replace(row, verdict=Verdict.DUPLICATE)
+        effect = apply(op, Setting(self.people, self.objects, self._house.fidelity, now, row.seq))
+        row = replace(row, verdict=effect.verdict, person=effect.person, errors=effect.findings)
+        if not effect.verdict.stored:
+            return row
+        if ulid is not None:
+            self._seen.add(ulid)
+        warnings = advise(Situation(op, now, effect.known))
+        return replace(row, warnings=warnings, verdict=Verdict.ACCEPTED_BUT if warnings else Verdict.ACCEPTED)
+
+    def _row(self, op: Operation, request: str, now: float) -> EventRow:
+        return EventRow(
+            seq=self.seq,
+            workspace=self.name,
+            api=op.api,
+            subject=op.subject,
+            kind=op.kind,
+            name=op.name.strip() if isinstance(op.name, str) else None,
+            person=self._named(op),
+            identifiers=op.identifiers,
+            event_id=op.event_id if isinstance(op.event_id, str) else None,
+            data=op.attributes,
+            timestamp=op.timestamp,
+            received_at=now,
+            request=request,
+            batch_index=op.batch_index,
+            verdict=Verdict.REJECTED,
+            sent=op.sent,
+        )
+
+    def _named(self, op: Operation) -> str | None:
+        if op.subject != "person" or not isinstance(op.identifiers, dict):
+            return None
+        addresses = [(kind, value) for kind, value in op.identifiers.items() if isinstance(value, str)]
+        person = next((found for address in addresses if (found := self.people.find(*address))), None)
+        return person.key if person else next((value for _, value in addresses), None)
+
+    def publish(self, rows: list[tuple[EventRow, Operation]], request: RequestRow) -> None:
+        """Keep the rows of a request and the request itself, count them, and wake whoever waits."""
+        outcome = request.status if request.status is not None else request.fault or "none"
+        settled = request.status is not None and request.fault in {None, "latency", "partial"}
+        for judged, op in rows:
+            row = replace(judged, statuses=self._tried(judged, op, outcome, settled=settled))
+            self.events.append(row, op.size)
+            self.verdicts[row.verdict] += 1
+            self.names.setdefault(row.name or row.kind, Counter())[row.verdict] += 1
+            if self._house.on_event is not None:
+                self._house.on_event(row)
+        self.requests.append(request, request.size)
+        self.requested += 1
+        self.bell.ring()
+
+    def _tried(self, row: EventRow, op: Operation, outcome: int | str, *, settled: bool) -> tuple[int | str, ...]:
+        # A ULID tells repeats apart for ever. Anything else is only known by its bytes, and saying the same
+        # thing twice
+        # is no retry: such a chain ends with the first request that no fault answered.
+        by_ulid = op.is_event and is_ulid(row.event_id)
+        key = str(row.event_id).upper() if by_ulid else json.dumps([op.kind, op.identifiers, op.sent], sort_keys=True)
+        tries = (*self._tries.pop(key, ()), outcome)
+        if by_ulid or not settled:
+            self._tries[key] = tries
+        return tries
+
+    def next_request(self) -> str:
+        """Return the id of the request that begins now."""
+        self._requests_numbered += 1
+        return f"r{self._requests_numbered}"
+
+    def summary(self) -> dict[str, Any]:
+        """Return the counters; they count everything since the last reset, evicted rows too."""
+        good = sum(self.verdicts[verdict] for verdict in Verdict if verdict.good is True)
+        bad = sum(self.verdicts[verdict] for verdict in Verdict if verdict.good is False)
+        return {
+            "workspace": self.name,
+            "epoch": self.epoch,
+            "cursor": self.seq,
+            "total": self.verdicts.total(),
+            "good": good,
+            "bad": bad,
+            "by_verdict": {str(verdict): self.verdicts[verdict] for verdict in Verdict},
+            "by_name": {name: dict(counts) for name, counts in self.names.items()},
+            "people": len(self.people),
+            "requests": self.requested,
+            "kept": len(self.events),
+            "evicted": self.events.evicted,
+        }
+
+
+class Workspaces:
+    """All workspaces of one sandbox, by site id."""
+
+    def __init__(self, house: House | None = None) -> None:
+        self.house = house or House()
+        self.started_at = self.house.clock()
+        self._open: dict[str, Workspace] = {}
+
+    def __iter__(self) -> Iterator[Workspace]:
+        return iter(self._open.values())
+
+    def open(self, name: str | None) -> Workspace:
+        """Return the workspace of a site id, a new one if there is none; see `peek` for None."""
+        workspace = self.peek(name)
+        return self._open.setdefault(workspace.name, workspace)
+
+    def peek(self, name: str | None) -> Workspace:
+        """
+        Return a workspace to look at, without creating one: an unknown name shows an empty one.
+
+        None means the only workspace there is, or else the default, ``dev``.
+        """
+        if name is None:
+            name = next(iter(self._open)) if len(self._open) == 1 else DEFAULT_WORKSPACE
+        return self._open.get(name) or Workspace(name, self.house)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._open

@@ -1,0 +1,180 @@
+"""
+What others implement: the Protocols of this package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from ._context import RequestCell
+from ._events import Entry, Envelope, Event, Identity, Receipt
+from ._stats import DropReason
+
+__all__ = [
+    "Answer",
+    "AsyncTransport",
+    "Backend",
+    "Entry",
+    "Failure",
+    "Lease",
+    "Person",
+    "PersonResolver",
+    "Processor",
+    "Queue",
+    "Request",
+    "Response",
+    "Transport",
+]
+
+Person = str | int | Identity
+"""A person as the verbs take it: the workspace's id, or an `Identity`."""
+
+PersonResolver = Callable[[RequestCell], "Person | Awaitable[Person | None] | None"]
+"""Says who a request belongs to. None means: nobody known."""
+
+Processor = Callable[[Event], Event | None]
+"""Looks at an event before it goes on: returns it, another one, or None to drop it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """
+    One HTTP call, credentials left out. `path` starts with a slash; `template` is the path without ids, for spans.
+
+    `count` is the number of events in it, None when it is no batch.
+    """
+
+    path: str
+    template: str
+    body: bytes
+    count: int | None = None
+
+    def __repr__(self) -> str:
+        return f"Request({self.template}, {len(self.body)} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """
+    What came back.
+
+    Header names are lower case, `body` holds at most 64 KiB of what was sent, `received_at` is Unix seconds.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    received_at: float = 0.0
+
+    def __repr__(self) -> str:
+        return f"Response({self.status}, {len(self.body)} bytes)"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """
+    No answer came, so Customer.io may or may not have the events. `error` is the qualified name of what went wrong.
+    """
+
+    error: str
+
+
+Answer = Response | Failure
+
+
+class Transport(Protocol):
+    """
+    Makes one HTTP call. Never raises for what a network or a server does, and keeps the deadline whatever they do.
+    """
+
+    def send(self, base_url: str, request: Request, timeout: float) -> Answer:
+        """One POST; `timeout` seconds from connecting to the last byte read."""
+        ...
+
+    def close(self) -> None:
+        """Give connections back."""
+        ...
+
+
+class AsyncTransport(Protocol):
+    """The same, awaited."""
+
+    async def send(self, base_url: str, request: Request, timeout: float) -> Answer:  # noqa: ASYNC109 - the contract
+        """One POST; `timeout` seconds from connecting to the last byte read."""
+        ...
+
+    async def close(self) -> None:
+        """Give connections back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lease:
+    """Events handed out for delivery, oldest first. They stay in the queue's count until each is settled."""
+
+    entries: Sequence[Entry]
+
+    def __repr__(self) -> str:
+        return f"Lease({len(self.entries)} events)"
+
+
+class Queue(Protocol):
+    """Where events wait. `put` is called from any thread; the others from the one that delivers."""
+
+    @property
+    def depth(self) -> int:
+        """Events that wait and are not leased."""
+        ...
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Their size."""
+        ...
+
+    @property
+    def oldest(self) -> float | None:
+        """When the oldest of them was put, on the monotonic clock."""
+        ...
+
+    def put(self, envelope: Envelope, item: bytes) -> Receipt:
+        """Take an event, or say why not. Never waits on a network."""
+        ...
+
+    def lease(self, max_events: int, max_bytes: int) -> Lease | None:
+        """Hand out the oldest events that fit one request; None when none wait."""
+        ...
+
+    def ack(self, lease: Lease, indexes: Sequence[int]) -> int:
+        """These were delivered. Returns how many of them the queue still held."""
+        ...
+
+    def nack(self, lease: Lease) -> None:
+        """Take what is not settled back, in its old place."""
+        ...
+
+    def drop(self, lease: Lease, indexes: Sequence[int], reason: DropReason) -> int:
+        """Give these up. Returns how many of them the queue still held."""
+        ...
+
+    def dead_letter(self, lease: Lease, index: int, why: str) -> bool:
+        """Keep this one aside with Customer.io's reason."""
+        ...
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """What happens to a captured event."""
+
+    def emit(self, envelope: Envelope, item: bytes) -> Receipt:
+        """Take an event, or say why not. Must not raise and must not wait on a network."""
+        ...
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until everything emitted before the call is settled; False when `timeout` seconds were not enough."""
+        ...
+
+    def close(self, timeout: float) -> None:
+        """Settle everything, by dropping what cannot be delivered in `timeout` seconds."""
+        ...

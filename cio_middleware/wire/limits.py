@@ -1,0 +1,149 @@
+"""
+What Customer.io refuses by size or by name, checked at capture, in bytes of UTF-8.
+
+Numbers from TRACK-SPEC and the vendor's list of invalid requests. The vendor says "32kb" without saying which kb; the
+smaller reading is used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from .. import _values
+from .._events import Identity
+from .._ids import is_ulid
+from ..exceptions import EventTooLarge, InvalidEvent
+
+ITEM_BYTES = 32_000
+EVENT_DATA_BYTES = 100_000
+EVENT_NAME_BYTES = 100
+IDENTIFIER_BYTES = 150
+ATTRIBUTES = 300
+ATTRIBUTE_NAME_BYTES = 150
+ATTRIBUTE_VALUE_BYTES = 1000
+
+_EARLIEST, _LATEST = 999_999_999, 100_000_000_000
+
+
+@lru_cache(1024)
+def name_json(name: str) -> bytes:
+    """
+    An event's name as JSON, checked once and remembered.
+
+    Raises:
+        InvalidEvent: no string, blank, or longer than 100 bytes.
+    """
+    if not isinstance(name, str):
+        message = f"the event's name is a {type(name).__name__}. Pass a short string such as 'order_placed'."
+        raise InvalidEvent(message)
+    plain = _values.text(str.__str__(name))
+    if not plain.strip():
+        message = "the event's name is blank. Pass a short string such as 'order_placed'."
+        raise InvalidEvent(message)
+    if (size := len(plain.encode())) > EVENT_NAME_BYTES:
+        message = (
+            f"the event's name is {size} bytes long, Customer.io takes {EVENT_NAME_BYTES}. "
+            "Keep the name fixed and put what changes into attributes."
+        )
+        raise InvalidEvent(message)
+    return _values.dump(plain)
+
+
+def page_name_json(name: str) -> bytes:
+    """A page's name, which is its URL, as JSON. The vendor states no limit of its own for it."""
+    if not isinstance(name, str) or not name.strip():
+        message = "the page's name is blank. Pass its URL."
+        raise InvalidEvent(message)
+    return _values.dump(_values.text(str.__str__(name)))
+
+
+def check_identity(identity: Identity) -> None:
+    """An identifier holds at most 150 bytes (TRACK-SPEC, identifiers)."""
+    field, value = identity.key
+    # Up to 37 characters cannot exceed the limit, whatever they are.
+    if len(value) > IDENTIFIER_BYTES // 4:
+        _check_identifier(f"the person's {field}", value)
+    elif not value.strip():
+        message = f"the person's {field} is blank. Pass the id that your workspace knows the person by."
+        raise InvalidEvent(message)
+
+
+def check_anonymous_id(anonymous_id: object) -> str:
+    """An anonymous id is a string of at most 150 bytes, like any identifier."""
+    if not isinstance(anonymous_id, str) or not anonymous_id.strip():
+        message = "anonymous_id is empty or no string. Leave it out, or pass the id of the browser."
+        raise InvalidEvent(message)
+    _check_identifier("anonymous_id", anonymous_id)
+    return anonymous_id
+
+
+def _check_identifier(what: str, value: str) -> None:
+    size = len(value.encode("utf-8", "surrogatepass"))
+    if size > IDENTIFIER_BYTES:
+        message = (
+            f"{what} is {size} bytes long, Customer.io takes {IDENTIFIER_BYTES}. Pass the id, not a token or a name."
+        )
+        raise InvalidEvent(message)
+
+
+def check_event_id(event_id: object) -> str:
+    """Customer.io tells repeated events by a ULID; anything else would not be recognised."""
+    if not isinstance(event_id, str) or not is_ulid(event_id):
+        message = "event_id is no ULID (26 characters of Crockford's base 32). Leave it out, and one is made."
+        raise InvalidEvent(message)
+    return event_id
+
+
+def unix_seconds(timestamp: object) -> int:
+    """
+    A timestamp as the wire has it: whole Unix seconds.
+
+    Raises:
+        InvalidEvent: milliseconds, or no time at all. Customer.io takes milliseconds for a date some 50,000 years
+            ahead.
+    """
+    if isinstance(timestamp, datetime):
+        aware = timestamp if timestamp.utcoffset() is not None else timestamp.replace(tzinfo=UTC)
+        timestamp = aware.timestamp()
+    if isinstance(timestamp, bool) or not isinstance(timestamp, (int, float)) or not math.isfinite(timestamp):
+        message = f"timestamp is a {type(timestamp).__name__}. Pass Unix seconds or a datetime."
+        raise InvalidEvent(message)
+    if timestamp >= _LATEST:
+        message = f"timestamp {timestamp:.0f} looks like milliseconds. Pass seconds: int(dt.timestamp())."
+        raise InvalidEvent(message)
+    if timestamp <= _EARLIEST:
+        message = f"timestamp {timestamp:.0f} lies before 2001. Pass Unix seconds: int(dt.timestamp())."
+        raise InvalidEvent(message)
+    return int(timestamp)
+
+
+def check_person_attributes(values: Mapping[str, Any]) -> None:
+    """At most 300 attributes, 150 bytes per name and 1000 per value (TRACK-SPEC)."""
+    if len(values) > ATTRIBUTES:
+        message = f"{len(values)} attributes in one identify, Customer.io takes {ATTRIBUTES}. Send what campaigns use."
+        raise InvalidEvent(message)
+    for name, value in values.items():
+        if not name.strip():
+            message = "an attribute has a blank name. Give it one."
+            raise InvalidEvent(message)
+        if len(name) > ATTRIBUTE_NAME_BYTES // 4 and (size := len(name.encode())) > ATTRIBUTE_NAME_BYTES:
+            message = f"the name of an attribute is {size} bytes long, Customer.io takes {ATTRIBUTE_NAME_BYTES}."
+            raise InvalidEvent(message)
+        size = len(value.encode() if isinstance(value, str) else _values.dump(value))
+        if size > ATTRIBUTE_VALUE_BYTES:
+            message = (
+                f"the value of attribute {name!r} is {size} bytes long, Customer.io takes {ATTRIBUTE_VALUE_BYTES}. "
+                "Shorten it, or send a link to it."
+            )
+            raise InvalidEvent(message)
+
+
+def check_size(size: int, limit: int, kind: str) -> None:
+    """An item that Customer.io would refuse for its size is refused here, with the number."""
+    if size > limit:
+        message = f"this {kind} is {size:,} bytes long, the limit is {limit:,}. Send less in its attributes."
+        raise EventTooLarge(message)

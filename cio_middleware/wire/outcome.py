@@ -1,0 +1,153 @@
+"""
+What an answer means for the events of a request.
+
+Per-item errors of a 207 are about that item for good; everything else concerns the whole request (TRACK-SPEC; confirmed
+by the vendor's engineers in the threads cited in the documentation).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+from ..typing import Answer, Failure, Response
+from .regions import moved_to
+
+MIN_RETRY_AFTER, MAX_RETRY_AFTER = 1.0, 600.0
+_WHY_CHARACTERS = 300
+
+
+class Verdict(enum.Enum):
+    """What to do with a request's events."""
+
+    TAKEN = "taken"
+    """Done, but for the items in `refused`."""
+    REFUSED = "refused"
+    """Something in it is wrong: find which item."""
+    TOO_LARGE = "too_large"
+    """It is too large as a whole."""
+    DENIED = "denied"
+    """Nothing can be delivered until somebody changes a setting: keep everything and probe."""
+    MOVED = "moved"
+    """Send the same bytes to `base_url`."""
+    BUSY = "busy"
+    """Send the same bytes again, later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """
+    The meaning of one answer.
+
+    `error` is a word for spans and logs: a status, or the name of an exception. `refused` gives Customer.io's reason
+    by item. `retry_after` is in seconds, between 1 and 600.
+    """
+
+    verdict: Verdict
+    status: int | None = None
+    error: str = ""
+    refused: Mapping[int, str] = field(default_factory=dict)
+    retry_after: float | None = None
+    base_url: str | None = None
+
+
+def read(answer: Answer, current_base: str, count: int | None) -> Outcome:
+    """
+    Judge an answer.
+
+    Args:
+        answer: What the transport brought.
+        current_base: Where the request went.
+        count: Items in the request; None when it was no batch.
+    """
+    if isinstance(answer, Failure):
+        return Outcome(Verdict.BUSY, error=answer.error)
+    status = answer.status
+    error = str(status)
+    if 200 <= status < 300:
+        return _success(answer, count)
+    if 300 <= status < 400:
+        target = moved_to(current_base, answer.headers.get("location", ""))
+        return Outcome(Verdict.MOVED if target else Verdict.DENIED, status, error, base_url=target)
+    if status in {408, 425, 429} or status >= 500 or status < 200:
+        return Outcome(Verdict.BUSY, status, error, retry_after=retry_after(answer))
+    if status in {401, 403, 404, 405, 407}:
+        return Outcome(Verdict.DENIED, status, error)
+    if status == 413:
+        return Outcome(Verdict.TOO_LARGE, status, error, {0: _why(_json(answer.body), "too large")})
+    return Outcome(Verdict.REFUSED, status, error, {0: _why(_json(answer.body), f"answered {status}")})
+
+
+def _success(answer: Response, count: int | None) -> Outcome:
+    status = answer.status
+    if not answer.body.strip() and status != 207:
+        return Outcome(Verdict.TAKEN, status)
+    decoded = _json(answer.body)
+    if not isinstance(decoded, dict):
+        # Not Customer.io's: a proxy or a captive portal answered for it. Resending is harmless, believing it is not.
+        return Outcome(Verdict.BUSY, status, "not_json", retry_after=retry_after(answer))
+    errors = decoded.get("errors")
+    if not isinstance(errors, list) or not errors:
+        return Outcome(Verdict.TAKEN, status)
+    if count is None:
+        return Outcome(Verdict.REFUSED, status, str(status), {0: _why(decoded, "refused")})
+    refused: dict[int, str] = {}
+    for error in errors:
+        index = error.get("batch_index") if isinstance(error, dict) else None
+        if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < count:
+            refused.setdefault(index, _describe(error))
+    return Outcome(Verdict.TAKEN, status, "rejected" if refused else "", refused)
+
+
+def retry_after(answer: Response) -> float | None:
+    """
+    The wait that the server asked for, in seconds between 1 and 600; None when it did not ask, or not intelligibly.
+
+    A date is measured against the answer's own `Date`, so that a wrong clock here or there changes nothing.
+    """
+    asked = answer.headers.get("retry-after", "").strip()
+    try:
+        seconds = float(asked) if asked else None
+    except ValueError:
+        until, now = _date(asked), _date(answer.headers.get("date", ""))
+        seconds = None if until is None else until - (answer.received_at if now is None else now)
+    if seconds is None or not seconds >= 0:
+        return None
+    return min(max(seconds, MIN_RETRY_AFTER), MAX_RETRY_AFTER)
+
+
+def _date(text: str) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _why(decoded: Any, otherwise: str) -> str:
+    """Customer.io's own words for a refused request, in either of its two forms."""
+    if isinstance(decoded, dict):
+        errors = decoded.get("errors")
+        if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+            return _describe(errors[0])
+        meta = decoded.get("meta")
+        if isinstance(meta, dict):
+            texts = meta.get("errors") or [meta.get("error")]
+            return "; ".join(str(text) for text in texts if text)[:_WHY_CHARACTERS] or otherwise
+    return otherwise
+
+
+def _describe(error: Mapping[str, Any]) -> str:
+    parts = [str(error[key]) for key in ("reason", "field", "message") if error.get(key)]
+    return ": ".join(parts)[:_WHY_CHARACTERS] or "refused"

@@ -1,0 +1,126 @@
+"""
+Events as Track items, and items as requests (TRACK-SPEC, v2 `batch` and v1 `events`).
+
+An item is encoded once, at capture, in the form of a v2 batch item; a batch is a join of items. What only v1 takes is
+derived from its item at sending, which gives the same bytes at every retry.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from .. import _values
+from .._events import Envelope, Event, Route
+from ..typing import Entry, Request
+from . import limits
+
+BATCH_PATH = "/api/v2/batch"
+_OPEN, _CLOSE = b'{"batch":[', b"]}"
+BATCH_OVERHEAD = len(_OPEN) + len(_CLOSE)
+
+_dump = msgspec.json.encode
+
+
+def splice(json_object: bytes, members: Sequence[bytes]) -> bytes:
+    """A JSON object with more members at its end, without decoding it."""
+    if not members:
+        return json_object
+    more = b",".join(members)
+    return b"{" + more + b"}" if json_object == b"{}" else json_object[:-1] + b"," + more + b"}"
+
+
+def identifiers(event: Event) -> bytes:
+    """Who the event is about, as the wire has it."""
+    if event.identity is not None:
+        return _encode_identifier(event.identity)
+    return _encode_identifier({"anonymous_id": event.anonymous_id})
+
+
+def _encode_identifier(identity: Any) -> bytes:
+    try:
+        return _dump(identity)
+    except UnicodeEncodeError:
+        values = msgspec.structs.asdict(identity) if isinstance(identity, msgspec.Struct) else identity
+        return _dump({field: _values.text(value) for field, value in values.items() if value is not None})
+
+
+def item(event: Event, who: bytes) -> bytes:
+    """The event as a v2 batch item; `who` comes from `identifiers`."""
+    if event.kind == "identify":
+        return b'{"type":"person","action":"identify","identifiers":%b,"timestamp":%d,"attributes":%b}' % (
+            who,
+            event.timestamp,
+            event.attributes_json,
+        )
+    name = limits.page_name_json(event.name) if event.kind == "page" else limits.name_json(event.name)
+    return b'{"type":"person","action":"%b","identifiers":%b,"name":%b,"id":"%b","timestamp":%d,"attributes":%b}' % (
+        event.kind.encode(),
+        who,
+        name,
+        event.event_id.encode(),
+        event.timestamp,
+        event.attributes_json,
+    )
+
+
+def route(event: Event, size: int, anonymous_via: str, max_event_bytes: int) -> Route:
+    """
+    How an item of this size travels: with others in a v2 batch, or alone by v1.
+
+    Raises:
+        EventTooLarge: only a track event of a known person may exceed 32,000 bytes, because only v1 takes more, and
+            only there (TRACK-SPEC: event data up to 100,000 bytes).
+    """
+    anonymous = event.identity is None
+    if anonymous and anonymous_via == "v1":
+        limits.check_size(size, min(limits.ITEM_BYTES, max_event_bytes), event.kind)
+        return "single"
+    if size <= min(limits.ITEM_BYTES, max_event_bytes):
+        return "batch"
+    if event.kind != "event" or anonymous or event.identity is None or event.identity.phone is not None:
+        limits.check_size(size, min(limits.ITEM_BYTES, max_event_bytes), event.kind)
+    limits.check_size(size, min(limits.EVENT_DATA_BYTES, max_event_bytes), event.kind)
+    return "single"
+
+
+def lane(who: bytes) -> int:
+    """A number that all events of one identifier share."""
+    return zlib.crc32(who) & 0xFF
+
+
+def batch(entries: Sequence[Entry]) -> Request:
+    """One request for many items: a join of bytes, nothing is encoded again."""
+    body = _OPEN + b",".join([entry[1] for entry in entries]) + _CLOSE
+    return Request(BATCH_PATH, BATCH_PATH, body, len(entries))
+
+
+def single(entry: Entry) -> Request:
+    """The v1 call for an item that cannot travel in a batch."""
+    decoded: dict[str, Any] = msgspec.json.decode(entry[1])
+    body = {key: decoded[key] for key in ("name", "id", "timestamp")}
+    body["type"] = decoded["action"]
+    body["data"] = decoded["attributes"]
+    field, value = next(iter(decoded["identifiers"].items()))
+    if field == "anonymous_id":
+        return Request("/api/v1/events", "/api/v1/events", _dump({**body, "anonymous_id": value}))
+    # An identifier is one segment, so every reserved character is escaped (TRACK-SPEC, path parameters).
+    person = quote(f"cio_{value}" if field == "cio_id" else value, safe="")
+    return Request(f"/api/v1/customers/{person}/events", "/api/v1/customers/{id}/events", _dump(body))
+
+
+def request(entries: Sequence[Entry]) -> Request:
+    """The request that carries these entries, which are of one route."""
+    return single(entries[0]) if entries[0][0].route == "single" else batch(entries)
+
+
+def fits(envelope: Envelope, size: int, taken: int, taken_bytes: int, max_events: int, max_bytes: int) -> bool:
+    """Whether one more item goes into a request that has `taken` items of `taken_bytes` already."""
+    if taken == 0:
+        return True
+    body = BATCH_OVERHEAD + taken_bytes + taken + size
+    return envelope.route == "batch" and taken < max_events and body <= max_bytes

@@ -1,0 +1,163 @@
+"""
+Middleware for WSGI applications: Flask, Django, Bottle.
+
+It puts one cell into a ContextVar while the application runs and while its body is iterated, and nothing else until an
+event is captured.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from . import _extract
+from ._client import Client
+from ._context import RequestCell, current
+from ._default import get_client
+from .exceptions import ConfigurationError
+from .typing import PersonResolver
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+App = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_MARK = "cio_middleware.request"
+
+
+class CustomerIOMiddleware:
+    """
+    Lets events captured anywhere in a request know the request and its person.
+
+    Args:
+        app: The application; for Flask, `app.wsgi_app`.
+        client: Default: the process's client, made from the environment.
+        person: Says who a request belongs to: a callable of one `RequestCell` that returns the workspace's id, an
+            `Identity`, or None. Default: Flask-Login's `current_user`, if the application uses it.
+        capture: What of the request to send: page, campaign, locale, user_agent, ip.
+        query_keys: Keys of the query string to send.
+        anonymous_id_cookie: The cookie that names the browser; None reads none.
+
+    Raises:
+        ConfigurationError: missing credentials, an unknown name in `capture`, or a resolver that must be awaited.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        client: Client | None = None,
+        person: PersonResolver | None = None,
+        capture: Iterable[str] = _extract.CAPTURE,
+        query_keys: Iterable[str] = (),
+        anonymous_id_cookie: str | None = "_cioanonid",
+    ) -> None:
+        if inspect.iscoroutinefunction(person):
+            message = "person= is asynchronous, and WSGI has nobody to await it. Pass a plain function."
+            raise ConfigurationError(message)
+        self.app = app
+        self._client = client if client is not None else get_client()
+        self._person = person
+        self._capture = _extract.check_capture(capture)
+        self._query_keys = tuple(query_keys)
+        self._cookie = anonymous_id_cookie
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """One request."""
+        if _MARK in environ:
+            return self.app(environ, start_response)
+        client = self._client
+        cell = RequestCell(
+            client,
+            environ,
+            resolver=self._person,
+            read_context=self._read_context,
+            read_anonymous_id=self._read_anonymous_id,
+        )
+        environ[_MARK] = cell
+
+        def watch(*args: Any, **kwargs: Any) -> Any:
+            # Here the framework's own context is still alive, so its user can be asked for.
+            if cell.parked:
+                client.parking.settle(cell)
+            client.parking.end(cell)
+            return start_response(*args, **kwargs)
+
+        token = current.set(cell)
+        try:
+            body = self.app(environ, watch)
+        except BaseException:
+            client.parking.end(cell)
+            client.parking.settle(cell)
+            raise
+        finally:
+            current.reset(token)
+        if isinstance(body, (list, tuple)) or _is_file(body, environ):
+            _finish(client, cell)
+            return body
+        return _SizedBody(body, cell, client) if hasattr(body, "__len__") else _Body(body, cell, client)
+
+    def _read_context(self, environ: Mapping[str, Any]) -> bytes:
+        return _extract.encode(_extract.wsgi_context(environ, self._capture, self._query_keys))
+
+    def _read_anonymous_id(self, environ: Mapping[str, Any]) -> str | None:
+        return _extract.anonymous_id(_extract.wsgi_header(environ)("cookie"), self._cookie) if self._cookie else None
+
+
+class _Body:
+    """
+    A response body whose every step runs with the request's cell.
+
+    A class and no generator: a server may close a body that it never began to iterate, and a generator would not run
+    its `finally` then (PEP 3333).
+    """
+
+    def __init__(self, inner: Iterable[bytes], cell: RequestCell, client: Client) -> None:
+        self._inner = inner
+        self._steps: Iterator[bytes] | None = None
+        self._cell = cell
+        self._client = client
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        token = current.set(self._cell)
+        try:
+            if self._steps is None:
+                self._steps = iter(self._inner)
+            return next(self._steps)
+        finally:
+            current.reset(token)
+
+    def close(self) -> None:
+        """Close the application's body, once, and let go of what is parked."""
+        if self._closed:
+            return
+        self._closed = True
+        token = current.set(self._cell)
+        try:
+            if (close := getattr(self._inner, "close", None)) is not None:
+                close()
+        finally:
+            current.reset(token)
+            _finish(self._client, self._cell)
+
+
+class _SizedBody(_Body):
+    """The same for a body that knows its length, from which a server may tell Content-Length."""
+
+    def __len__(self) -> int:
+        return len(self._inner)  # type: ignore[arg-type]
+
+
+def _is_file(body: object, environ: Environ) -> bool:
+    """Whether the server will send the file by itself, which it does only if it gets its own wrapper back."""
+    wrapper = environ.get("wsgi.file_wrapper")
+    return isinstance(wrapper, type) and isinstance(body, wrapper)
+
+
+def _finish(client: Client, cell: RequestCell) -> None:
+    client.parking.end(cell)
+    client.parking.settle(cell)
