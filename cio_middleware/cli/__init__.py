@@ -1,0 +1,1 @@
+"""The command line: ``cio-middleware`` and ``python -m cio_middleware``."""

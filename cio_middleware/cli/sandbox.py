@@ -1,0 +1,129 @@
+"""
+``cio-middleware sandbox``: a local Customer.io in the foreground, with a line for each event as it arrives.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+from cio_middleware.cli.exits import Exit
+from cio_middleware.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from cio_middleware.sandbox.rows import EventRow
+
+PORT = 8246
+"""C-I-O on a telephone's keypad."""
+
+BANNER = """\
+  cio sandbox {version}   {url}
+  Put this in your environment:
+    export CUSTOMERIO_BASE_URL={url}
+    export CUSTOMERIO_SITE_ID={site} CUSTOMERIO_API_KEY=dev
+  Nothing leaves this computer. Ctrl-C to stop.
+"""
+GLYPHS = {"accepted": "●", "accepted_but": "▲", "rejected": "■", "fault": "ϟ", "duplicate": "◇", "ignored": "◌"}
+STAMPS = {
+    "identify": "ID",
+    "event": "EV",
+    "page": "PG",
+    "screen": "SC",
+    "delete": "DL",
+    "merge": "MG",
+    "suppress": "SP",
+}
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Describe the command."""
+    parser = commands.add_parser("sandbox", help="run a local Customer.io", description=__doc__)
+    parser.add_argument("--port", type=int, default=PORT, help=f"0 takes a free one (default {PORT})")
+    parser.add_argument("--site", default="dev", help="the site id that the banner shows; any other works too")
+    parser.add_argument("--keep", type=int, default=5000, help="events to remember (default 5000)")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until Ctrl-C."""
+    try:
+        from cio_middleware.sandbox.server import SandboxServer
+        from cio_middleware.sandbox.store import Capacity, House
+    except ModuleNotFoundError as error:
+        if error.name != "uvicorn":
+            raise
+        raise ConfigurationError('the sandbox needs uvicorn. Type: pip install "cio-middleware[sandbox]"') from error
+
+    house = House(capacity=Capacity(events=arguments.keep), on_event=lambda row: print(line(row), flush=True))
+    server = SandboxServer(port=arguments.port, house=house)
+    interrupted = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: interrupted.set())
+    try:
+        server.start()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        print(_busy(arguments.port), file=sys.stderr)
+        return Exit.PORT_BUSY
+    print(BANNER.format(version=_ask(server.url, "health")["version"], url=server.url, site=arguments.site), flush=True)
+    try:
+        interrupted.wait()
+    finally:
+        server.stop()
+    return Exit.OK
+
+
+def line(row: EventRow) -> str:
+    """Return an event as one line; what came from outside cannot steer the terminal."""
+    clock = time.strftime("%H:%M:%S", time.localtime(row.received_at)) + f".{int(row.received_at % 1 * 1000):03d}"
+    tries = "" if len(row.statuses) == 1 else f"{len(row.statuses)} attempts"
+    said = next((finding.explain or finding.message for finding in (*row.errors, *row.warnings)), "")
+    outcome = row.statuses[-1] if row.statuses else ""
+    words = (
+        clock,
+        GLYPHS[row.verdict],
+        STAMPS.get(row.kind, row.kind[:2].upper()),
+        f"{cut(row.name or row.kind, 28):28}",
+        f"{cut(row.person or '', 20):20}",
+        f"{outcome}",
+        tries,
+        said,
+    )
+    return "  ".join(plain(word) for word in words if word).rstrip()
+
+
+def plain(text: str) -> str:
+    """
+    Return text with everything unprintable shown as its code: no escape sequence, no change of direction.
+    """
+    return "".join(char if char.isprintable() else f"⟨U+{ord(char):04X}⟩" for char in text)
+
+
+def cut(text: str, width: int) -> str:
+    """Return text no wider than so many characters."""
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _busy(port: int) -> str:
+    try:
+        info = _ask(f"http://127.0.0.1:{port}", "info")
+    except (OSError, ValueError, KeyError):
+        return f"Port {port} is in use by another program. Choose another: cio-middleware sandbox --port 0"
+    count = len(info["workspaces"])
+    return f"Port {port} is in use by cio sandbox {info['version']} ({count} workspaces). Use it as it is, or start another: cio-middleware sandbox --port 0"
+
+
+def _ask(url: str, what: str) -> Any:
+    # No proxy of the environment may come between: this is this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{url}/_sandbox/v1/{what}", timeout=2) as reply:
+        return json.load(reply)

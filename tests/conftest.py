@@ -1,0 +1,65 @@
+"""What every test may ask for: a real sandbox, a workspace of its own on it, and clients that are closed at the end."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from cio_middleware import Client, Settings, _default
+from cio_middleware.testing import Sandbox
+from cio_middleware.testing.clock import ManualClock
+
+_workspaces = itertools.count(1)
+
+
+@pytest.fixture(scope="session", name="sandbox_server")
+def _sandbox_server() -> Iterator[Sandbox]:
+    """One sandbox for the whole run, in a thread, on a free port."""
+    with Sandbox.running() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(name="sandbox")
+def _sandbox(sandbox_server: Sandbox) -> Iterator[Sandbox]:
+    """A workspace of the test's own."""
+    with sandbox_server.workspace(f"test{next(_workspaces)}") as workspace:
+        yield workspace
+
+
+@pytest.fixture(name="clock")
+def _clock() -> ManualClock:
+    """A clock that stands still until the test moves it."""
+    return ManualClock()
+
+
+@pytest.fixture(name="make_client")
+def _make_client(sandbox: Sandbox) -> Iterator[Callable[..., Client]]:
+    """Builds clients on the sandbox; arguments are settings, and `client_options` go to the client."""
+    made: list[Client] = []
+
+    def make(*, client_options: dict[str, Any] | None = None, **settings: Any) -> Client:
+        quick = {"retry_base": 0.01, "flush_interval": 0.05, "shutdown_timeout": 2.0}
+        client = Client(Settings(**{**sandbox.settings, **quick, **settings}), **(client_options or {}))
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture(name="client")
+def _client(make_client: Callable[..., Client]) -> Client:
+    """A queued client on the sandbox, with quick retries."""
+    return make_client()
+
+
+@pytest.fixture(autouse=True)
+def _no_default_client() -> Iterator[None]:
+    """No test leaves a default client to the next."""
+    _default.reset()
+    yield
+    _default.reset()
