@@ -16,7 +16,7 @@ say = @printf '%-9s %s\n'
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name meaning; do printf '  make %-10s %s\n' "$$name" "$$meaning"; done
 
-demo: .venv/.has-sandbox  ## run the example app on the sandbox, and print the events that it captured
+demo: .venv/.has-demo  ## two shops, a Customer.io that fails, and the proof that nothing was lost
 	@$(BIN)/python -m examples.demo
 
 sandbox: .venv/.has-sandbox  ## start the local Customer.io, with its page
@@ -44,7 +44,7 @@ lint: .venv/.has-lint  ## style, spelling, and a docstring on every test
 	@$(BIN)/interrogate -q tests
 
 types: .venv/.has-lint  ## mypy, strict, and pyright, as editors use it
-	$(say) mypy "the package and its tests"
+	$(say) mypy "the package, its tests and examples"
 	@$(BIN)/mypy --no-error-summary
 	$(say) pyright "the package, as its users' editors see it"
 	@$(BIN)/pyright --pythonpath $(BIN)/python

@@ -28,7 +28,7 @@ from .backends.queued import Pace, QueuedBackend
 from .delivery.drive import Sender
 from .delivery.limiter import Limiter
 from .delivery.retry import RetryPolicy
-from .queues.memory import MemoryQueue
+from .queues.memory import DeadLetters, MemoryQueue
 from .transports.http import AsyncHttpTransport, HttpTransport, check_client
 from .typing import Backend, Processor
 from .wire.regions import base_url
@@ -85,11 +85,10 @@ def assemble(
     )
     people = People(time, notices)
     dispatch = Dispatch(
-        backend=backend,
-        processors=processors,
-        ledger=ledger,
-        telemetry=telemetry,
-        notices=notices,
+        backend,
+        processors,
+        ledger,
+        notices,
         anonymous_via=settings.anonymous_via,
         max_event_bytes=settings.max_event_bytes,
         raises=settings.on_error == "raise",
@@ -126,23 +125,24 @@ class _Makers:
 
     def queued(self) -> QueuedBackend:
         settings = self.settings
-        return self._queue(
-            RetryPolicy(settings.retry_base, settings.retry_cap), settings.flush_at, settings.flush_interval
-        )
+        sender = self._sender(RetryPolicy(settings.retry_base, settings.retry_cap))
+        return self._queue(sender, DeadLetters(self.ledger), settings.flush_at, settings.flush_interval)
 
     def direct(self) -> DirectBackend:
         settings = self.settings
-        policy = RetryPolicy(settings.retry_base, settings.retry_cap, settings.retries, settings.timeout)
+        sender = self._sender(RetryPolicy(settings.retry_base, settings.retry_cap, settings.retries, settings.timeout))
+        dead_letters = DeadLetters(self.ledger)
         return DirectBackend(
-            self._sender(policy),
-            aside=lambda: self._queue(policy, 1, 0.001),
+            sender,
+            aside=lambda: self._queue(sender, dead_letters, 1, 0.001),
             ledger=self.ledger,
             clock=self.clock,
             notices=self.notices,
             telemetry=self.telemetry,
+            dead_letters=dead_letters,
         )
 
-    def _queue(self, policy: RetryPolicy, flush_at: int, flush_interval: float) -> QueuedBackend:
+    def _queue(self, sender: Sender, dead_letters: DeadLetters, flush_at: int, flush_interval: float) -> QueuedBackend:
         settings = self.settings
         queue = MemoryQueue(
             max_events=settings.max_queue_events,
@@ -150,6 +150,7 @@ class _Makers:
             overflow=settings.overflow,
             ledger=self.ledger,
             clock=self.clock,
+            dead_letters=dead_letters,
         )
         pace = Pace(
             flush_at=flush_at,
@@ -159,9 +160,7 @@ class _Makers:
             max_age=settings.max_age,
             shutdown_timeout=settings.shutdown_timeout,
         )
-        return QueuedBackend(
-            queue, self._sender(policy), pace=pace, clock=self.clock, notices=self.notices, telemetry=self.telemetry
-        )
+        return QueuedBackend(queue, sender, pace=pace, clock=self.clock, notices=self.notices, telemetry=self.telemetry)
 
     def _sender(self, policy: RetryPolicy) -> Sender:
         settings = self.settings

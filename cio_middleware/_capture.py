@@ -55,20 +55,21 @@ class Capture:
         values = _mapping(attributes)
         if bound is not None and bound.attributes:
             values = {**bound.attributes, **values}
-        encoded = _values.encode(values)
-        if encoded.replaced or encoded.not_finite:
+        raw = _values.encode_plain(values)
+        if raw is None:
+            encoded = _values.encode(values)
             self._ledger.note_values(encoded.replaced, encoded.not_finite)
-        more = []
+            raw = encoded.json
         if self._stamp_queued and "_queued_at" not in values:
-            more.append(b'"_queued_at":%d' % now)
+            raw = splice(raw, b'"_queued_at":%d' % now)
         if cell is not None and "context" not in values:
-            more.append(b'"context":' + cell.context())
+            raw = splice(raw, b'"context":' + cell.context())
         return Event(
             kind,
             self._mint() if event_id is None else limits.check_event_id(event_id),
             name,
             at,
-            splice(encoded.json, more),
+            raw,
             identity,
             anonymous_id,
         )
@@ -81,8 +82,7 @@ class Capture:
             InvalidEvent: Customer.io would refuse or misread it.
         """
         cleaned = _values.clean(_mapping(attributes), omit_not_finite=True)
-        if cleaned.replaced or cleaned.not_finite:
-            self._ledger.note_values(cleaned.replaced, cleaned.not_finite)
+        self._ledger.note_values(cleaned.replaced, cleaned.not_finite)
         values = cleaned.values
         now = int(self._clock.time())
         if self._stamps:

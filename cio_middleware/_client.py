@@ -27,6 +27,8 @@ from .typing import Person, Processor
 _Attributes = Mapping[str, Any] | object | None
 _Pending = tuple[Event, float, Any, Span | None]
 """An event that goes on now: itself, when it was captured, what its send links to, its span."""
+_Who = tuple[Identity | None, str | None, BaseException | None]
+"""Whom an `identify` is about, the anonymous id that it links to them, and what was wrong with either."""
 
 
 class Client:
@@ -157,9 +159,14 @@ class Client:
             InvalidEvent: with `debug` only.
             DeliveryError: on the direct backend with `on_error="raise"` only.
         """
-        sent = self._send(self._identify(person, attributes, anonymous_id, timestamp))
-        if (cell := self._cell()) is not None and cell.identity is not None:
-            self.parking.release(cell)
+        who = self._who(person, anonymous_id)
+        sent = None
+        try:
+            sent = self._send(self._identify(who, attributes, timestamp))
+        finally:
+            # Only now: what another thread settles meanwhile must not overtake this.
+            if (cell := self._bind(person, who, sent)) is not None:
+                self.parking.release(cell)
         return sent
 
     def flush(self, timeout: float | None = None) -> bool:
@@ -194,8 +201,8 @@ class Client:
             The final ledger.
         """
         if not self._closed:
-            self.parking.empty()
             self._closed = True
+            self.parking.empty()
             self._parts.backend.close(self._patience(timeout))
         return self.stats()
 
@@ -226,6 +233,7 @@ class Client:
         """
         `track`, awaited. On the direct backend the delivery is over when this returns; on the queue it is the same.
         """
+        await self._meet(person, anonymous_id)
         return await self._asend(self._event("event", name, attributes, person, anonymous_id, timestamp, event_id))
 
     async def apage(
@@ -239,6 +247,7 @@ class Client:
         event_id: str | None = None,
     ) -> str | None:
         """`page`, awaited."""
+        await self._meet(person, anonymous_id)
         return await self._asend(self._event("page", name, attributes, person, anonymous_id, timestamp, event_id))
 
     async def aidentify(
@@ -250,9 +259,13 @@ class Client:
         timestamp: Any = None,
     ) -> str | None:
         """`identify`, awaited."""
-        sent = await self._asend(self._identify(person, attributes, anonymous_id, timestamp))
-        if (cell := self._cell()) is not None and cell.identity is not None:
-            await self.parking.asettle(cell)
+        who = self._who(person, anonymous_id)
+        sent = None
+        try:
+            sent = await self._asend(self._identify(who, attributes, timestamp))
+        finally:
+            if (cell := self._bind(person, who, sent)) is not None:
+                await self.parking.asettle(cell)
         return sent
 
     async def aflush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as `flush` has it
@@ -311,8 +324,9 @@ class Client:
                 identity = parts.people.known(cell)
                 found = identity is not None
             event = parts.capture.event(kind, name, attributes, timestamp, event_id, cell, bound, identity, anonymous)
-            span = parts.telemetry.create(event)
-            pending = event, parts.clock.time(), parts.telemetry.carrier(span), span
+            now = parts.clock.time()
+            span = parts.telemetry.create(event, now)
+            pending = event, now, parts.telemetry.carrier(span), span
             return pending if found or cell is None else self._without_person(cell, *pending)
         except BaseException as error:  # noqa: BLE001 - see _failed
             self._failed(error)
@@ -328,18 +342,21 @@ class Client:
             return event.event_id
         return event.about(None, cell.browser()), at, carrier, span
 
-    def _identify(
-        self, person: Person | None, attributes: _Attributes, anonymous_id: str | None, timestamp: Any
-    ) -> _Pending | None:
-        cell = self._cell()
-        problem: BaseException | None = None
-        identity: Identity | None = None
-        link: str | None = None
+    async def _meet(self, person: Person | None, anonymous_id: str | None) -> None:
+        """Where nothing parks, as in a websocket, an asynchronous resolver is waited for at the event itself."""
+        cell = current.get()
+        if cell is not None and not cell.parks and person is None and anonymous_id is None:
+            await self._parts.people.aknown(cell)
+
+    def _who(self, person: Person | None, anonymous_id: str | None) -> _Who:
         try:
-            identity, link = self._parts.people.bind(cell, person, anonymous_id, overlay.get())
+            return *self._parts.people.named(self._cell(), person, anonymous_id, overlay.get()), None
         except BaseException as error:  # noqa: BLE001 - see _failed
-            problem = error
-        if problem is None and cell is not None and identity is not None and attributes is None and link is None:
+            return None, None, error
+
+    def _identify(self, who: _Who, attributes: _Attributes, timestamp: Any) -> _Pending | None:
+        identity, link, problem = who
+        if identity is not None and attributes is None and link is None and self._cell() is not None:
             return None
         parts = self._begin()
         if parts is None:
@@ -352,11 +369,23 @@ class Client:
             return None
         try:
             event = parts.capture.identify(identity, attributes, timestamp, link)
-            span = parts.telemetry.create(event)
-            return event, parts.clock.time(), parts.telemetry.carrier(span), span
+            now = parts.clock.time()
+            span = parts.telemetry.create(event, now)
+            return event, now, parts.telemetry.carrier(span), span
         except BaseException as error:  # noqa: BLE001 - see _failed
             self._failed(error)
             return None
+
+    def _bind(self, person: Person | None, who: _Who, sent: str | None) -> RequestCell | None:
+        """Make a person who was named the request's. Returns the request, if its person is known now."""
+        cell, (identity, link, _) = self._cell(), who
+        if cell is None:
+            return None
+        if person is not None and identity is not None:
+            cell.identity = identity
+        if sent is not None and link is not None:
+            cell.linked = True
+        return cell if cell.identity is not None else None
 
     def _begin(self) -> _assembly.Parts | None:
         if getpid() != WATCH.pid:

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
+from . import _values
 from ._events import Event, Identity
+from .exceptions import InvalidEvent
 
 MAX_PARKED_EVENTS = 100
 MAX_PARKED_BYTES = 256 * 1024
@@ -87,9 +89,12 @@ class RequestCell:
 
     def browser(self) -> str | None:
         """The anonymous id that the browser brought, read once."""
-        if self._read_anonymous_id is not None:
-            read, self._read_anonymous_id = self._read_anonymous_id, None
-            self.anonymous_id = read(self.source)
+        if (read := self._read_anonymous_id) is not None:
+            try:
+                self.anonymous_id = read(self.source)
+            except Exception:  # noqa: BLE001 - a server may hand us anything; one without an id is a browser that is unknown
+                self.anonymous_id = None
+            self._read_anonymous_id = None
         return self.anonymous_id
 
     def __repr__(self) -> str:
@@ -100,6 +105,14 @@ class RequestCell:
 current: ContextVar[RequestCell | None] = ContextVar("cio_middleware_request", default=None)
 
 
+def leave(token: Token[RequestCell | None]) -> None:
+    """Put back what was current. A coroutine that Python throws away ends in a context that it never ran in."""
+    try:
+        current.reset(token)
+    except ValueError:
+        return
+
+
 def current_request() -> RequestCell | None:
     """The request that this code runs for; None outside of one."""
     return current.get()
@@ -107,10 +120,17 @@ def current_request() -> RequestCell | None:
 
 @dataclass(frozen=True, slots=True)
 class Overlay:
-    """Attributes and a person for every event inside a `with bound(...)`."""
+    """
+    Attributes and a person for every event inside a `with bound(...)`, on top of the block around it.
 
-    attributes: Mapping[str, Any] = field(default_factory=dict)
-    identity: Identity | None = None
+    `problem` is what was wrong with them: it is the event's problem, found when there is one.
+    """
+
+    owner: object
+    outer: Overlay | None
+    attributes: Mapping[Any, Any]
+    identity: Identity | None
+    problem: str | None
 
 
 overlay: ContextVar[Overlay | None] = ContextVar("cio_middleware_bound", default=None)
@@ -121,27 +141,40 @@ class bound:  # noqa: N801 - read as a verb: with cio.bound(...)
     Attributes and a person for all events inside the block; an event's own win.
 
     Blocks nest: the inner one adds to the outer. Works for sync and async code, and travels into tasks that are started
-    inside.
+    inside. One that cannot be used does not raise here; the events inside are dropped as invalid, and `debug` raises.
 
     Args:
-        attributes: A mapping that is added to every event.
+        attributes: What is added to every event; anything that `Client.track` takes.
         person: The workspace's id as a string or an int, or an `Identity`.
-
-    Raises:
-        InvalidEvent: the person is none.
     """
 
     def __init__(
-        self, attributes: Mapping[str, Any] | None = None, *, person: str | int | Identity | None = None
+        self, attributes: Mapping[str, Any] | object | None = None, *, person: str | int | Identity | None = None
     ) -> None:
-        self._attributes = dict(attributes or {})
-        self._identity = None if person is None else Identity.of(person)
-        self._tokens: list[Token[Overlay | None]] = []
+        self._attributes: Mapping[Any, Any] = {}
+        self._identity: Identity | None = None
+        self._problem: str | None = None
+        try:
+            if attributes is not None:
+                self._attributes = dict(_values.fields_of(attributes))
+            self._identity = None if person is None else Identity.of(person)
+        except InvalidEvent as error:
+            self._problem = str(error)
+        except Exception as error:  # noqa: BLE001 - the application's object may raise anything
+            self._problem = f"the attributes or the person of bound() raised {type(error).__name__}."
 
     def __enter__(self) -> None:
-        outer = overlay.get() or Overlay()
-        inner = Overlay({**outer.attributes, **self._attributes}, self._identity or outer.identity)
-        self._tokens.append(overlay.set(inner))
+        outer = overlay.get()
+        attributes, identity, problem = self._attributes, self._identity, self._problem
+        if outer is not None:
+            attributes = {**outer.attributes, **attributes}
+            identity = identity or outer.identity
+            problem = problem or outer.problem
+        overlay.set(Overlay(self, outer, attributes, identity, problem))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        overlay.reset(self._tokens.pop())
+        # No token: one block may be open in several threads, and a generator may be closed in a context that never
+        # entered it.
+        here = overlay.get()
+        if here is not None and here.owner is self:
+            overlay.set(here.outer)

@@ -8,15 +8,20 @@ never hides what the function raises; it adds nothing to a call but the event.
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
+import operator
+import pickle
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import wrapt
 
 from ._client import Client
+from ._context import Overlay, RequestCell, current, overlay
 from ._default import client_here
 from ._notices import Notices
 from .exceptions import ConfigurationError, DeliveryError, InvalidEvent
@@ -32,8 +37,8 @@ class Call:
     """
     One finished call, as `attributes=` and `person=` see it.
 
-    `arguments` are by name, defaults included. `result` is what was returned (None for a generator or after a failure),
-    `exception` what was raised, `duration` how long it took, in seconds.
+    `arguments` are by name, defaults included, without `self`. `result` is what was returned (None after a failure; for
+    a generator what its `return` gave), `exception` what was raised, `duration` how long it took, in seconds.
     """
 
     arguments: Mapping[str, Any]
@@ -74,7 +79,8 @@ def track_event(
     Capture an event whenever the decorated function finishes.
 
     Works on functions, methods, classmethods, staticmethods, coroutines, generators, async generators and partials,
-    above or below a framework's own decorator. A generator has finished when it is exhausted or closed.
+    above or below a framework's own decorator. A generator has finished when it is exhausted, closed or thrown away;
+    one that never began is no event.
 
     Args:
         name: What happened. Default: the function's name.
@@ -84,7 +90,8 @@ def track_event(
         client: Default: the request's client, else the process's.
 
     Raises:
-        ConfigurationError: at decoration, for a `when` that is none or an argument that the function does not have.
+        ConfigurationError: at decoration, for a `when` that is none, an argument that the function does not have, or an
+            asynchronous callable.
         TypeError: at decoration, for a class.
     """
     if name is not None and not isinstance(name, str):
@@ -104,14 +111,55 @@ class _Plan:
     client: Client | None
 
 
-class _Tracked(wrapt.FunctionWrapper[..., Any]):
-    """Pickles as the function that it stands for, by name, as a plain function does."""
+if TYPE_CHECKING:
+    _Wrapper = wrapt.FunctionWrapper[..., Any]
+    _BoundWrapper = wrapt.BoundFunctionWrapper[..., Any]
+else:  # wrapt 1.x has them, but not as generics
+    _Wrapper, _BoundWrapper = wrapt.FunctionWrapper, wrapt.BoundFunctionWrapper
 
-    def __reduce_ex__(self, protocol: Any) -> str:
-        return str(self.__wrapped__.__qualname__)
 
-    def __reduce__(self) -> str:
-        return str(self.__wrapped__.__qualname__)
+class _Importable:
+    """Pickles by name, as functions and methods do, and is its own copy."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.__reduce__()
+
+    def __reduce__(self) -> Any:
+        function: Any = self.__wrapped__  # type: ignore[attr-defined]
+        if inspect.ismethod(function):
+            return getattr, (function.__self__, function.__name__)
+        name = function.__module__, function.__qualname__
+        if getattr(_imported(*name), "__wrapped__", None) is not function:
+            message = f"{'.'.join(name)} is no longer the function that @track_event decorated."
+            raise pickle.PicklingError(message)
+        return _imported, name
+
+    def __copy__(self) -> Any:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return self
+
+
+class _BoundTracked(_Importable, _BoundWrapper):
+    """A tracked function as an attribute of a class or an instance."""
+
+
+class _Tracked(_Importable, _Wrapper):
+    """A tracked function."""
+
+    __bound_function_wrapper__ = _BoundTracked
+
+
+class _TrackedAsyncCallable(_Tracked):
+    """A tracked object with an async `__call__`, by which frameworks tell it."""
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return await super().__call__(*args, **kwargs)
+
+
+def _imported(module: str, name: str) -> Any:
+    return operator.attrgetter(name)(importlib.import_module(module))
 
 
 def _decorate(function: Any, plan: _Plan) -> Any:
@@ -122,32 +170,35 @@ def _decorate(function: Any, plan: _Plan) -> Any:
     if not callable(bare):
         message = f"@track_event decorates functions, not a {type(bare).__name__}."
         raise TypeError(message)
-    if plan.when not in _WHEN:
-        message = f"when is {plan.when!r}: type one of {', '.join(_WHEN)}."
-        raise ConfigurationError(message)
     reporter = _Reporter(plan, bare)
-    if inspect.iscoroutinefunction(bare):
-        return _Tracked(function, _coroutine(reporter))
-    if inspect.isasyncgenfunction(bare):
-        return _Tracked(function, _async_generator(reporter))
-    if inspect.isgeneratorfunction(bare):
-        return _Tracked(function, _generator(reporter))
+    # An object with an async __call__ is a coroutine function that inspect does not see as one.
+    kind = bare if inspect.isroutine(bare) else type(bare).__call__
+    if inspect.iscoroutinefunction(kind):
+        return (_Tracked if kind is bare else _TrackedAsyncCallable)(function, _coroutine(reporter))
+    if inspect.isasyncgenfunction(kind):
+        return _Tracked(function, _generator(reporter, _async_steps))
+    if inspect.isgeneratorfunction(kind):
+        return _Tracked(function, _generator(reporter, _steps))
     return _Tracked(function, _plain(reporter))
 
 
 def _bare(function: Any) -> Any:
-    """The function under classmethods, staticmethods, partials and other wrappers."""
+    """The function under classmethods, staticmethods and partials."""
     while True:
         if isinstance(function, (classmethod, staticmethod)):
             function = function.__func__
         elif isinstance(function, (functools.partial, functools.partialmethod)):
             function = function.func
-        elif not inspect.isroutine(function) and not isinstance(function, type):
-            # An object with an async __call__ is a coroutine function that inspect does not see as one.
-            call = type(function).__call__ if callable(function) else None
-            return call if inspect.iscoroutinefunction(call) else function
         else:
             return function
+
+
+_Began = tuple[float, RequestCell | None, Overlay | None]
+"""When a call began, and in which request and `bound()` block: a generator may end in another's."""
+
+
+def _begin() -> _Began:
+    return time.monotonic(), current.get(), overlay.get()
 
 
 class _Reporter:
@@ -163,6 +214,15 @@ class _Reporter:
         self._check(bare)
 
     def _check(self, bare: Any) -> None:
+        plan = self._plan
+        if plan.when not in _WHEN:
+            message = f"when is {plan.when!r}: type one of {', '.join(_WHEN)}."
+            raise ConfigurationError(message)
+        if inspect.iscoroutinefunction(plan.attributes) or inspect.iscoroutinefunction(plan.person):
+            message = (
+                f"attributes= or person= of event {self._name!r} is asynchronous. Pass a plain function of one Call."
+            )
+            raise ConfigurationError(message)
         if not self._picked:
             return
         parameters = inspect.signature(bare).parameters
@@ -178,18 +238,37 @@ class _Reporter:
         wrapped: Any,
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        started: float,
+        began: _Began,
         result: Any = None,
         exception: BaseException | None = None,
     ) -> None:
         """One call finished. Never raises, unless the client was told to."""
         if self._plan.when != "always" and (self._plan.when == "success") != (exception is None):
             return
-        client = self._plan.client or client_here()
-        if client is None:
-            return
+        here = _enter(began)
         try:
-            attributes, person = self._values(wrapped, args, kwargs, started, result, exception)
+            client = self._plan.client or client_here()
+            if client is not None:
+                self._track(client, self._call(wrapped, args, kwargs, began, result, exception), exception)
+        finally:
+            _leave(here)
+
+    def _call(
+        self,
+        wrapped: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        began: _Began,
+        result: Any,
+        exception: BaseException | None,
+    ) -> Call | None:
+        if not self._needs_arguments:
+            return None
+        return Call(self._arguments(wrapped, args, kwargs), result, exception, time.monotonic() - began[0])
+
+    def _track(self, client: Client, call: Call | None, exception: BaseException | None) -> None:
+        try:
+            attributes, person = self._values(call)
         except Exception as error:  # noqa: BLE001 - attributes= and person= are the application's
             client.drop_call()
             self._notices.trouble(
@@ -204,53 +283,67 @@ class _Reporter:
             if exception is None:
                 raise
 
-    def _values(
-        self,
-        wrapped: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        started: float,
-        result: Any,
-        exception: BaseException | None,
-    ) -> tuple[Any, Any]:
-        plan = self._plan
-        if not self._needs_arguments:
-            return plan.attributes, plan.person
-        arguments = _arguments(wrapped, args, kwargs)
-        call = Call(arguments, result, exception, time.monotonic() - started)
-        person = plan.person(call) if callable(plan.person) else plan.person
+    def _values(self, call: Call | None) -> tuple[Any, Any]:
+        attributes: Any = self._plan.attributes
+        person: Any = self._plan.person
+        if call is None:
+            return attributes, person
         if self._picked:
-            return {name: arguments[name] for name in self._picked if name in arguments}, person
-        return (plan.attributes(call) if callable(plan.attributes) else plan.attributes), person
+            attributes = {name: call.arguments[name] for name in self._picked if name in call.arguments}
+        elif callable(attributes):
+            attributes = attributes(call)
+        return attributes, person(call) if callable(person) else person
+
+    def _arguments(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        while isinstance(wrapped, functools.partial):
+            args, kwargs, wrapped = wrapped.args + args, {**wrapped.keywords, **kwargs}, wrapped.func
+        is_method = inspect.ismethod(wrapped)
+        try:
+            if (signature := self._signatures.get(is_method)) is None:
+                signature = self._signatures[is_method] = inspect.signature(wrapped)
+            bound = signature.bind(*args, **kwargs)
+        except (TypeError, ValueError):
+            # Called wrongly, which is how it failed; or a built-in without a signature.
+            return dict(kwargs)
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                arguments.update(arguments.pop(name, {}))
+        return arguments
 
 
 def _picked(attributes: Attributes) -> tuple[str, ...]:
     if isinstance(attributes, str):
         return (attributes,)
-    if isinstance(attributes, Sequence):
+    if isinstance(attributes, (Sequence, AbstractSet)):
         return tuple(attributes)
     return ()
 
 
-def _arguments(wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    bound = inspect.signature(wrapped).bind(*args, **kwargs)
-    bound.apply_defaults()
-    arguments = dict(bound.arguments)
-    for name, parameter in bound.signature.parameters.items():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            arguments.update(arguments.pop(name, {}))
-    return arguments
+def _enter(began: _Began) -> tuple[Any, Any] | None:
+    """Go back to where a call began. None when that is here."""
+    _, cell, block = began
+    if cell is current.get() and block is overlay.get():
+        return None
+    return current.set(cell), overlay.set(block)
+
+
+def _leave(here: tuple[Any, Any] | None) -> None:
+    if here is not None:
+        current.reset(here[0])
+        overlay.reset(here[1])
 
 
 def _plain(reporter: _Reporter) -> Callable[..., Any]:
     def call(wrapped: Any, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        started = time.monotonic()
+        began = _begin()
         try:
             result = wrapped(*args, **kwargs)
         except BaseException as error:
-            reporter.report(wrapped, args, kwargs, started, exception=error)
+            reporter.report(wrapped, args, kwargs, began, exception=error)
             raise
-        reporter.report(wrapped, args, kwargs, started, result)
+        reporter.report(wrapped, args, kwargs, began, result)
         return result
 
     return call
@@ -258,78 +351,67 @@ def _plain(reporter: _Reporter) -> Callable[..., Any]:
 
 def _coroutine(reporter: _Reporter) -> Callable[..., Any]:
     async def call(wrapped: Any, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        started = time.monotonic()
+        began = _begin()
         try:
             result = await wrapped(*args, **kwargs)
         except BaseException as error:
-            reporter.report(wrapped, args, kwargs, started, exception=error)
+            reporter.report(wrapped, args, kwargs, began, exception=error)
             raise
-        reporter.report(wrapped, args, kwargs, started, result)
+        reporter.report(wrapped, args, kwargs, began, result)
         return result
 
     return call
 
 
-def _generator(reporter: _Reporter) -> Callable[..., Any]:
+_Finished = Callable[[_Began, Any, BaseException | None], None]
+
+
+def _generator(reporter: _Reporter, steps: Callable[[Any, _Finished], Any]) -> Callable[..., Any]:
     def call(wrapped: Any, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        started = time.monotonic()
-        try:
-            result = yield from wrapped(*args, **kwargs)
-        except GeneratorExit:
-            # Whoever iterates had enough: an early end, not a failure.
-            reporter.report(wrapped, args, kwargs, started)
-            raise
-        except BaseException as error:
-            reporter.report(wrapped, args, kwargs, started, exception=error)
-            raise
-        reporter.report(wrapped, args, kwargs, started, result)
-        return result
+        def finished(began: _Began, result: Any, exception: BaseException | None) -> None:
+            reporter.report(wrapped, args, kwargs, began, result, exception)
+
+        # Made here and not at the first step, so that wrong arguments fail where they are passed.
+        return steps(wrapped(*args, **kwargs), finished)
 
     return call
 
 
-def _async_generator(reporter: _Reporter) -> Callable[..., Any]:
-    def call(wrapped: Any, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        started = time.monotonic()
+def _steps(inner: Generator[Any, Any, Any], finished: _Finished) -> Generator[Any, Any, Any]:
+    began = _begin()
+    try:
+        result = yield from inner
+    except GeneratorExit:
+        # Whoever iterates had enough: an early end, not a failure.
+        finished(began, None, None)
+        raise
+    except BaseException as error:
+        finished(began, None, error)
+        raise
+    finished(began, result, None)
+    return result
 
-        def finished(exception: BaseException | None) -> None:
-            reporter.report(wrapped, args, kwargs, started, exception=exception)
 
-        return _TrackedAsyncGenerator(wrapped(*args, **kwargs), finished)
-
-    return call
-
-
-class _TrackedAsyncGenerator(AsyncGenerator[Any, Any]):
-    """
-    An async generator that tells when it ends. A loop over it would lose `asend` and `athrow`; this hands them on.
-    """
-
-    def __init__(self, inner: AsyncGenerator[Any, Any], finished: Callable[[BaseException | None], None]) -> None:
-        self._inner = inner
-        self._finished: Callable[[BaseException | None], None] | None = finished
-
-    async def asend(self, value: Any) -> Any:
-        return await self._step(self._inner.asend(value))
-
-    async def athrow(self, *error: Any) -> Any:
-        return await self._step(self._inner.athrow(*error))
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
-        self._end(None)
-
-    async def _step(self, step: Any) -> Any:
-        try:
-            return await step
-        except (StopAsyncIteration, GeneratorExit):
-            self._end(None)
+async def _async_steps(inner: AsyncGenerator[Any, Any], finished: _Finished) -> AsyncGenerator[Any, Any]:
+    """What `yield from` does, which async generators do not have: hands on values, errors and the end."""
+    began = _begin()
+    step = inner.__anext__()
+    try:
+        while True:
+            item = await step
+            try:
+                sent = yield item
+            except GeneratorExit:
+                await inner.aclose()
+                raise
+            except BaseException as error:  # noqa: BLE001 - it is for the generator inside
+                step = inner.athrow(error)
+            else:
+                step = inner.asend(sent)
+    except (StopAsyncIteration, GeneratorExit) as end:
+        finished(began, None, None)
+        if isinstance(end, GeneratorExit):
             raise
-        except BaseException as error:
-            self._end(error)
-            raise
-
-    def _end(self, exception: BaseException | None) -> None:
-        finished, self._finished = self._finished, None
-        if finished is not None:
-            finished(exception)
+    except BaseException as error:
+        finished(began, None, error)
+        raise

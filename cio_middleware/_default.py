@@ -24,7 +24,7 @@ class _Default:
 
     def __init__(self) -> None:
         self.client: Client | None = None
-        self.problem: ConfigurationError | None = None
+        self.problem: str | None = None
         self.notices = Notices()
         self.lock = threading.Lock()
         self.watched = False
@@ -38,15 +38,19 @@ class _Default:
             return client
         if self.problem is not None:
             # The environment does not change by itself: asking it again for every event would only cost time.
-            raise ConfigurationError(str(self.problem))
+            raise ConfigurationError(self.problem)
+        return self.make()
+
+    def make(self) -> Client:
         with self.lock:
             if self.client is None:
                 self._watch()
                 try:
                     self.client = Client.from_env()
                 except ConfigurationError as error:
-                    self.problem = ConfigurationError(str(error))
+                    self.problem = str(error)
                     raise
+                self.problem = None
             return self.client
 
     def put(self, client: Client | None) -> None:
@@ -78,6 +82,9 @@ def configure(client: Client | None = None, **settings: Any) -> Client:
         settings["api_key"] = Secret(settings["api_key"])
     if client is None:
         client = Client(Settings.from_env(**settings))
+    elif not isinstance(client, Client):
+        message = f"configure() takes a Client, not a {type(client).__name__}. Settings are passed by name: site_id=..."
+        raise ConfigurationError(message)
     elif settings:
         message = "configure() takes a client or settings, not both."
         raise ConfigurationError(message)
@@ -97,7 +104,8 @@ def get_client() -> Client:
     Raises:
         ConfigurationError: names what is missing, and where to get it.
     """
-    return _DEFAULT.get()
+    # Not from memory what was missing a while ago: a .env file may have been loaded since.
+    return _DEFAULT.client or _DEFAULT.make()
 
 
 def client_here() -> Client | None:
@@ -106,11 +114,20 @@ def client_here() -> Client | None:
     if cell is not None:
         client: Client = cell.client
         return client
+    return default_client()
+
+
+def default_client() -> Client | None:
+    """The default client; None, said once, when there is none."""
+    if (client := _DEFAULT.client) is not None:
+        return client
     try:
         return _DEFAULT.get()
     except ConfigurationError as error:
         _DEFAULT.notices.trouble("default", "unconfigured", "events are not captured: %s", error)
-        return None
+    except Exception as error:  # noqa: BLE001 - a plug-in may fail in its own way, and this runs inside the application
+        _DEFAULT.notices.trouble("default", "failed", "events are not captured: no client, %s", type(error).__name__)
+    return None
 
 
 def track(

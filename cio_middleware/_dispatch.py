@@ -10,10 +10,9 @@ from typing import Any
 from opentelemetry.trace import Span
 
 from . import _telemetry
-from ._events import Envelope, Event, Receipt
+from ._events import Entry, Envelope, Event, Receipt
 from ._notices import Notices
 from ._stats import DropReason, Ledger
-from ._telemetry import Telemetry
 from .exceptions import EventTooLarge, InvalidEvent
 from .typing import Backend, Processor
 from .wire import track
@@ -23,20 +22,19 @@ _HINTS = {
     DropReason.NO_IDENTITY: "nobody is known: pass person=, call identify(), or give the middleware person=",
     DropReason.CLOSED: "the client is closed",
 }
-_SILENT = frozenset({DropReason.DISABLED, DropReason.PROCESSOR})
+_SILENT = frozenset({DropReason.DISABLED, DropReason.PROCESSOR, DropReason.PROCESSOR_FAILED, DropReason.BACKEND_FAILED})
 
 
 class Dispatch:
     """Sends pending events on; whatever happens to one, the ledger knows."""
 
-    def __init__(  # noqa: PLR0913 - the composition root fills them in, once
+    def __init__(
         self,
-        *,
         backend: Backend,
         processors: Sequence[Processor],
         ledger: Ledger,
-        telemetry: Telemetry,
         notices: Notices,
+        *,
         anonymous_via: str,
         max_event_bytes: int,
         raises: bool,
@@ -44,10 +42,10 @@ class Dispatch:
     ) -> None:
         self._backend = backend
         self._settles = bool(getattr(backend, "settles", False))
+        self._emit = backend.emit
         self._aemit: Any = getattr(backend, "aemit", None)
         self._processors = tuple(processors)
         self._ledger = ledger
-        self._telemetry = telemetry
         self._notices = notices
         self._anonymous_via = anonymous_via
         self._max_event_bytes = max_event_bytes
@@ -57,12 +55,11 @@ class Dispatch:
     def send(self, event: Event, captured_at: float, carrier: Any, span: Span | None = None) -> str | None:
         """Send a pending event whose person is settled. Returns its id, or None when it was dropped."""
         try:
-            entry = self._pack(event, captured_at, carrier)
-            if isinstance(entry, DropReason):
-                self.drop(entry, span)
+            entry = self._pack(event, captured_at, carrier, span)
+            if entry is None:
                 return None
             try:
-                receipt = self._backend.emit(*entry)
+                receipt = self._emit(*entry)
             except Exception as error:  # noqa: BLE001 - a foreign backend may break its contract
                 receipt = self._backend_failed(error)
             return self._finish(entry[0], receipt, span)
@@ -75,9 +72,8 @@ class Dispatch:
         if self._aemit is None:
             return self.send(event, captured_at, carrier, span)
         try:
-            entry = self._pack(event, captured_at, carrier)
-            if isinstance(entry, DropReason):
-                self.drop(entry, span)
+            entry = self._pack(event, captured_at, carrier, span)
+            if entry is None:
                 return None
             try:
                 receipt = await self._aemit(*entry)
@@ -94,74 +90,73 @@ class Dispatch:
         if span is not None:
             _telemetry.dropped(span, reason)
         if reason not in _SILENT:
-            hint = _HINTS.get(reason, "see the documentation of DropReason")
-            self._notices.trouble(f"drop {reason}", reason, "an event was dropped (%s): %s", reason.value, hint)
+            self._notices.trouble(f"drop {reason}", reason, "an event was dropped (%s): %s", reason, _HINTS.get(reason))
 
     def invalid(self, error: InvalidEvent, span: Span | None = None) -> None:
-        """Give a pending event up because Customer.io would refuse it; raises the error with `debug`."""
+        """
+        Give a pending event up because Customer.io would refuse or misread it.
+
+        Raises:
+            InvalidEvent: the error itself, with `debug`.
+        """
         reason = DropReason.EVENT_TOO_LARGE if isinstance(error, EventTooLarge) else DropReason.INVALID_EVENT
         self._ledger.drop(reason)
         if span is not None:
             _telemetry.dropped(span, reason)
         if self._debug:
             raise error
-        self._notices.trouble(f"invalid {error}", reason, "an event was dropped (%s): %s", reason.value, error)
+        self._notices.trouble(f"drop {reason}", str(error), "an event was dropped (%s): %s", reason, error)
 
-    def _pack(self, event: Event, captured_at: float, carrier: Any) -> tuple[Envelope, bytes] | DropReason:
+    def _pack(self, event: Event, captured_at: float, carrier: Any, span: Span | None) -> Entry | None:
+        """The event as a queue takes it; None when it was dropped."""
         if event.identity is None and event.anonymous_id is None:
-            return DropReason.NO_IDENTITY
-        for processor in self._processors:
-            try:
-                processed = processor(event)
-            except Exception as error:  # noqa: BLE001 - the application's; it may have been there to redact
-                name = getattr(processor, "__qualname__", type(processor).__qualname__)
-                self._notices.trouble(
-                    f"processor {name}",
-                    "failed",
-                    "processor %s raised %s: its events are dropped",
-                    name,
-                    type(error).__name__,
-                )
-                return DropReason.PROCESSOR_FAILED
-            if processed is None:
-                return DropReason.PROCESSOR
-            if not isinstance(processed, Event):
-                name = getattr(processor, "__qualname__", type(processor).__qualname__)
-                self._notices.trouble(
-                    f"processor {name}",
-                    "failed",
-                    "processor %s returned a %s, no Event or None",
-                    name,
-                    type(processed).__name__,
-                )
-                return DropReason.PROCESSOR_FAILED
+            self.drop(DropReason.NO_IDENTITY, span)
+            return None
+        if self._processors:
+            processed = self._process(event)
+            if isinstance(processed, DropReason):
+                self.drop(processed, span)
+                return None
             event = processed
         try:
             who = track.identifiers(event)
             item = track.item(event, who)
             route = track.route(event, len(item), self._anonymous_via, self._max_event_bytes)
-        except EventTooLarge as error:
-            self._notices.trouble(f"large {event.name}", "large", "event %s was dropped: %s", event.event_id, error)
-            if self._debug:
-                self._ledger.drop(DropReason.EVENT_TOO_LARGE)
-                raise
-            return DropReason.EVENT_TOO_LARGE
+        except InvalidEvent as error:
+            self.invalid(error, span)
+            return None
         return Envelope(event.event_id, event.kind, route, track.lane(who), captured_at, carrier), item
 
+    def _process(self, event: Event) -> Event | DropReason:
+        for processor in self._processors:
+            try:
+                processed = processor(event)
+            except Exception as error:  # noqa: BLE001 - the application's; it may have been there to redact
+                self._processor_failed(processor, f"raised {type(error).__name__}")
+                return DropReason.PROCESSOR_FAILED
+            if processed is None:
+                return DropReason.PROCESSOR
+            if not isinstance(processed, Event):
+                self._processor_failed(processor, f"returned a {type(processed).__name__}, no Event or None")
+                return DropReason.PROCESSOR_FAILED
+            event = processed
+        return event
+
     def _finish(self, envelope: Envelope, receipt: Receipt, span: Span | None) -> str | None:
-        if receipt.reason is not None:
-            if receipt.settled:
-                if span is not None:
-                    _telemetry.dropped(span, receipt.reason)
-            else:
-                self.drop(receipt.reason, span)
-        elif not self._settles:
-            self._ledger.forward()
+        if receipt.reason is None:
+            if not self._settles:
+                self._ledger.forward()
+        elif not receipt.settled:
+            self.drop(receipt.reason, span)
         if receipt.error is not None and self._raises:
             raise receipt.error
         return envelope.event_id if receipt.reason is None else None
 
+    def _processor_failed(self, processor: Processor, what: str) -> None:
+        name = getattr(processor, "__qualname__", type(processor).__qualname__)
+        self._notices.trouble("processor", f"{name} {what}", "processor %s %s: its events are dropped", name, what)
+
     def _backend_failed(self, error: Exception) -> Receipt:
-        name = type(self._backend).__name__
-        self._notices.trouble("backend", "failed", "backend %s raised %s in emit()", name, type(error).__name__)
+        backend, what = type(self._backend).__name__, type(error).__name__
+        self._notices.trouble("backend", what, "backend %s raised %s in emit(): its events are dropped", backend, what)
         return Receipt(reason=DropReason.BACKEND_FAILED)

@@ -17,6 +17,11 @@ Kind = Literal["event", "identify", "page", "screen"]
 Route = Literal["batch", "single"]
 
 
+IDENTIFIER_BYTES = 150
+"""Customer.io's limit for any identifier (TRACK-SPEC)."""
+_SURELY_SHORT = IDENTIFIER_BYTES // 4
+
+
 class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """
     Who an event is about: exactly one of Customer.io's identifiers (Track v2, `identifiers`).
@@ -24,7 +29,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
     `id` is the workspace's own id for the person, `phone` is E.164. The value never shows in a repr.
 
     Raises:
-        InvalidEvent: none or several given, empty, or not a string.
+        InvalidEvent: none or several given, empty, not a string, or longer than 150 bytes.
     """
 
     id: str | None = None
@@ -33,7 +38,12 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
     phone: str | None = None
 
     def __post_init__(self) -> None:
-        if type(self.id) is str and self.id and self.email is self.cio_id is self.phone is None:
+        # Up to 37 characters cannot exceed the limit, whatever they are: nearly every id ends here.
+        if (
+            type(self.id) is str
+            and 0 < len(self.id) <= _SURELY_SHORT
+            and self.email is self.cio_id is self.phone is None
+        ):
             return
         given = {field: value for field in self.__struct_fields__ if (value := getattr(self, field)) is not None}
         if len(given) != 1:
@@ -43,6 +53,12 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
         if not isinstance(value, str) or not value:
             what = "is empty" if value == "" else f"is a {type(value).__name__}, not a string"
             message = f"the person's {field} {what}. Pass the id that your workspace knows the person by."
+            raise InvalidEvent(message)
+        if (size := len(value.encode("utf-8", "surrogatepass"))) > IDENTIFIER_BYTES:
+            message = (
+                f"the person's {field} is {size} bytes long, Customer.io takes {IDENTIFIER_BYTES}. "
+                "Pass the id, not a token or a name."
+            )
             raise InvalidEvent(message)
 
     @classmethod

@@ -18,7 +18,7 @@ from typing import Protocol
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
-_PER_PREFIX = 1 << 20
+_PER_RUN = 1 << 20
 _VALID = frozenset(_ALPHABET)
 
 
@@ -57,11 +57,18 @@ class SystemClock:
 
 @dataclass(slots=True, frozen=True)
 class _Run:
-    """One prefix and the ids still to be counted off below it."""
+    """
+    What the ids of one second or so share, and the counter that tells them apart.
 
-    milliseconds: int
-    prefix: str
+    `window` is the time without its ten lowest bits; `time` and `chance` are texts of 8 and 12 characters. `successor`
+    holds the run that follows, once there is one.
+    """
+
+    window: int
+    time: str
+    chance: str
     counter: itertools.count[int]
+    successor: dict[None, _Run]
 
 
 class Ulids:
@@ -69,40 +76,48 @@ class Ulids:
     A source of ULIDs, rising within a thread even when the wall clock steps back.
 
     It holds no lock, so a signal handler or a fork in the middle of a call cannot block the next one: the counter of a
-    run is atomic, and two threads that start a run at once get two different prefixes.
+    run is atomic, and of two threads that start a run at once one wins and both use its run.
     """
 
-    __slots__ = ("__weakref__", "_entropy", "_now", "_run")
+    __slots__ = ("__weakref__", "_entropy", "_newest", "_now", "_run")
 
     def __init__(
         self, now: Callable[[], float] = clock_time.time, entropy: Callable[[int], bytes] = os.urandom
     ) -> None:
         self._now = now
         self._entropy = entropy
-        self._run = _Run(-1, "", itertools.count(_PER_PREFIX))
+        self._newest = 0
+        self.after_fork()
 
     def __call__(self) -> str:
         run = self._run
         milliseconds = int(self._now() * 1000)
-        if milliseconds > run.milliseconds:
-            run = self._start(milliseconds)
+        if milliseconds < self._newest:  # noqa: PLR1730 - max() costs twice as much, at every event
+            milliseconds = self._newest
         low = next(run.counter)
-        while low >= _PER_PREFIX:
-            run = self._start(run.milliseconds + 1)
-            low = next(run.counter)
-        return run.prefix + _PAIRS[low >> 10] + _PAIRS[low & 1023]
+        if milliseconds >> 10 != run.window or low >= _PER_RUN:
+            run, milliseconds, low = self._move_on(run, milliseconds, low)
+        self._newest = milliseconds
+        return f"{run.time}{_PAIRS[milliseconds & 1023]}{run.chance}{_PAIRS[low >> 10]}{_PAIRS[low & 1023]}"
 
     def after_fork(self) -> None:
-        """Start afresh, so that a forked child does not count on from its parent's prefix."""
-        self._run = _Run(-1, "", itertools.count(_PER_PREFIX))
+        """Start afresh, so that a forked child does not count on from where its parent is."""
+        self._run = _Run(-1, "", "", itertools.count(), {})
 
-    def _start(self, milliseconds: int) -> _Run:
+    def _move_on(self, run: _Run, milliseconds: int, low: int) -> tuple[_Run, int, int]:
+        while milliseconds >> 10 > run.window or low >= _PER_RUN:
+            run = self._after(run, max(milliseconds >> 10, run.window + 1))
+            low = next(run.counter)
+        # Another thread may be further on: the time follows it, so that no thread's ids fall.
+        return run, max(milliseconds, run.window << 10), low
+
+    def _after(self, run: _Run, window: int) -> _Run:
         chance = int.from_bytes(self._entropy(10))
-        # The top bit of the counter starts at 0, which leaves half a million ids before a prefix is used up.
-        first = (chance >> 60) & (_PER_PREFIX // 2 - 1)
-        run = _Run(milliseconds, _text(milliseconds, 5) + _text(chance, 6), itertools.count(first))
-        self._run = run
-        return run
+        # The top bit of the counter starts at 0, which leaves half a million ids before the run is used up.
+        first = (chance >> 60) & (_PER_RUN // 2 - 1)
+        fresh = _Run(window, _text(window, 4), _text(chance, 6), itertools.count(first), {})
+        self._run = run.successor.setdefault(None, fresh)
+        return self._run
 
 
 def _text(value: int, pairs: int) -> str:
@@ -111,7 +126,8 @@ def _text(value: int, pairs: int) -> str:
 
 def is_ulid(text: str) -> bool:
     """Whether Customer.io would take the text as a ULID: 26 characters of Crockford's base 32."""
-    return len(text) == 26 and text[0] <= "7" and _VALID.issuperset(text.upper())
+    # Some letters outside ASCII have a capital within it.
+    return len(text) == 26 and text.isascii() and text[0] <= "7" and _VALID.issuperset(text.upper())
 
 
 def dice() -> float:

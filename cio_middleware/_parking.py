@@ -4,17 +4,18 @@ Events that wait in their request for a person: until `identify()`, the end of t
 
 from __future__ import annotations
 
-import weakref
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from ._context import MAX_PARKED_BYTES, MAX_PARKED_EVENTS, Parked, RequestCell
 from ._dispatch import Dispatch
-from ._events import Event, Identity
+from ._events import Event
 from ._ids import Clock
 from ._person import People
 from ._stats import Ledger
+from .exceptions import DeliveryError, InvalidEvent
 
 MAX_SECONDS = 5.0
 
@@ -23,7 +24,8 @@ class Parking:
     """
     The parked events of one client.
 
-    Events leave a cell by `popleft`, which is atomic: however many threads settle a cell, each event goes on once.
+    However many threads settle a cell, each event leaves it once. A cell is held for as long as it has parked events,
+    so that they go on even if a server forgets the request.
     """
 
     def __init__(
@@ -34,79 +36,110 @@ class Parking:
         self._dispatch = dispatch
         self._ledger = ledger
         self._clock = clock
+        self._cells: dict[RequestCell, float] = {}
         self.after_fork()
 
     def after_fork(self) -> None:
         """What a request of the parent had parked is the parent's to send."""
-        self._due: deque[tuple[float, weakref.ref[RequestCell]]] = deque()
+        # Re-entrant, because a signal handler that captures an event may interrupt a thread that holds it.
+        self._lock = threading.RLock()
+        for cell in self._cells:
+            cell.parked, cell.parked_bytes = None, 0
+        self._cells = {}
 
     def park(self, cell: RequestCell, event: Event, captured_at: float, carrier: Any) -> None:
         """Keep an event with its request. At the bound, all of them go on with the identity then known."""
-        if cell.parked is None:
-            cell.parked = deque()
-        self._ledger.park()
-        cell.parked.append(Parked(event, captured_at, carrier))
-        cell.parked_bytes += len(event.attributes_json)
-        self._due.append((self._clock.monotonic() + MAX_SECONDS, weakref.ref(cell)))
-        if len(cell.parked) >= MAX_PARKED_EVENTS or cell.parked_bytes >= MAX_PARKED_BYTES or not cell.parks:
+        with self._lock:
+            if cell.parked is None:
+                cell.parked = deque()
+            self._ledger.park()
+            cell.parked.append(Parked(event, captured_at, carrier))
+            cell.parked_bytes += len(event.attributes_json)
+            self._cells.setdefault(cell, self._clock.monotonic() + MAX_SECONDS)
+            full = len(cell.parked) >= MAX_PARKED_EVENTS or cell.parked_bytes >= MAX_PARKED_BYTES
+        if full or not cell.parks:
             self.release(cell)
         elif self._wake is not None:
             self._wake()
 
     def settle(self, cell: RequestCell) -> None:
-        """The request ends, or somebody flushes: find the person, and send what is parked."""
+        """Find the person, and send what is parked; it stays if only an asynchronous resolver can still tell."""
         if cell.parked:
             self._people.settle(cell)
-            self.release(cell)
+            if cell.identity is not None or cell.answer is None or not cell.parks:
+                self.release(cell)
 
     async def asettle(self, cell: RequestCell) -> None:
         """The same; waits for an asynchronous resolver, and for a backend that delivers while one waits."""
-        if cell.parked:
+        if not cell.parked:
+            return
+        try:
             await self._people.asettle(cell)
-            for event, parked in self._leaving(cell):
-                await self._dispatch.asend(event, parked.captured_at, parked.carrier)
+            while (parked := self._take(cell)) is not None:
+                try:
+                    event = self._addressed(parked.event, cell)
+                    await self._dispatch.asend(event, parked.captured_at, parked.carrier)
+                except (DeliveryError, InvalidEvent):
+                    continue
+        except BaseException:
+            # Cancelled: nothing more can be awaited.
+            self.release(cell)
+            raise
 
     def release(self, cell: RequestCell) -> None:
         """Send what is parked, with the identity that is known now."""
-        for event, parked in self._leaving(cell):
-            self._dispatch.send(event, parked.captured_at, parked.carrier)
+        while (parked := self._take(cell)) is not None:
+            try:
+                self._dispatch.send(self._addressed(parked.event, cell), parked.captured_at, parked.carrier)
+            except (DeliveryError, InvalidEvent):
+                # Asked for by `debug` or on_error="raise", and said in the log; but the call that captured the event
+                # has returned, and whoever settles it is somebody else.
+                continue
 
     def end(self, cell: RequestCell) -> None:
-        """The request is over: code that outlives it parks nothing any more."""
+        """The request is over: settle it. Code that outlives it parks nothing any more."""
         cell.parks = False
-        if cell.answer is not None:
+        self.settle(cell)
+        self._people.forget(cell)
+
+    async def aend(self, cell: RequestCell) -> None:
+        """The same; waits as `asettle` does."""
+        cell.parks = False
+        try:
+            await self.asettle(cell)
+        finally:
             self._people.forget(cell)
 
     def sweep(self) -> float:
         """Send what has been parked for five seconds. Returns the seconds until the next such moment, at most five."""
-        while self._due:
-            left = self._due[0][0] - self._clock.monotonic()
+        while (first := self._first()) is not None:
+            cell, due = first
+            left = due - self._clock.monotonic()
             if left > 0:
                 return min(left, MAX_SECONDS)
-            try:
-                _, ref = self._due.popleft()
-            except IndexError:
-                break
-            if (cell := ref()) is not None and cell.parked:
-                self.release(cell)
+            self.release(cell)
         return MAX_SECONDS
 
     def empty(self) -> None:
         """Send everything that is parked anywhere; for closing."""
-        while self._due:
-            _, ref = self._due.popleft()
-            if (cell := ref()) is not None:
-                self.release(cell)
+        while (first := self._first()) is not None:
+            self.release(first[0])
 
-    def _leaving(self, cell: RequestCell) -> Iterator[tuple[Event, Parked]]:
-        while cell.parked:
-            try:
-                parked = cell.parked.popleft()
-            except IndexError:
-                return
-            cell.parked_bytes -= len(parked.event.attributes_json)
-            self._ledger.unpark()
-            yield self._addressed(parked.event, cell.identity, cell), parked
+    def _first(self) -> tuple[RequestCell, float] | None:
+        """The cell whose oldest event has waited longest, and when that is due. They are in the order of that."""
+        with self._lock:
+            return next(iter(self._cells.items()), None)
 
-    def _addressed(self, event: Event, identity: Identity | None, cell: RequestCell) -> Event:
-        return event.about(identity, None if identity is not None else cell.browser())
+    def _take(self, cell: RequestCell) -> Parked | None:
+        with self._lock:
+            parked = cell.parked.popleft() if cell.parked else None
+            if parked is not None:
+                cell.parked_bytes -= len(parked.event.attributes_json)
+                self._ledger.unpark()
+            if not cell.parked:
+                self._cells.pop(cell, None)
+            return parked
+
+    @staticmethod
+    def _addressed(event: Event, cell: RequestCell) -> Event:
+        return event.about(cell.identity, None if cell.identity is not None else cell.browser())

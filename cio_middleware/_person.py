@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Awaitable, Callable
+import uuid
 from typing import Any
 
 from ._context import Overlay, RequestCell
 from ._events import Identity
 from ._ids import Clock
 from ._notices import Notices
-from .exceptions import InvalidEvent
+from .exceptions import ConfigurationError, InvalidEvent
+from .typing import PersonResolver
 from .wire import limits
 
 _BLOCKED_SECONDS = 0.1
@@ -25,6 +26,22 @@ _BLOCKED_SECONDS = 0.1
 # In this order: Starlette documents `identity`, Django and most user classes have `pk` or `id`, Starlette's SimpleUser
 # has neither.
 _ID_ATTRIBUTES = ("identity", "pk", "id", "user_id", "username")
+
+
+def check_resolver(person: PersonResolver | None) -> PersonResolver | None:
+    """
+    The `person=` of a middleware.
+
+    Raises:
+        ConfigurationError: it cannot be called.
+    """
+    if person is not None and not callable(person):
+        message = (
+            f"person= is a {type(person).__name__}. "
+            "Pass a callable of one RequestCell that says who the request belongs to."
+        )
+        raise ConfigurationError(message)
+    return person
 
 
 class People:
@@ -43,6 +60,8 @@ class People:
         Raises:
             InvalidEvent: both a person and an anonymous id, or one that is none.
         """
+        if bound is not None and bound.problem is not None:
+            raise InvalidEvent(bound.problem)
         if person is not None:
             if anonymous_id is not None:
                 message = (
@@ -50,18 +69,16 @@ class People:
                     " To link the two: client.identify(person, anonymous_id=...)."
                 )
                 raise InvalidEvent(message)
-            identity = Identity.of(person)
-            limits.check_identity(identity)
-            return identity, None
+            return Identity.of(person), None
         if anonymous_id is not None:
             return None, limits.check_anonymous_id(anonymous_id)
-        return (bound.identity if bound is not None else None), None
+        return (None if bound is None else bound.identity), None
 
-    def bind(
+    def named(
         self, cell: RequestCell | None, person: object, anonymous_id: object, bound: Overlay | None
     ) -> tuple[Identity | None, str | None]:
         """
-        Whom an `identify` is about, and the anonymous id that it links to them; a named person becomes the request's.
+        Whom an `identify` is about, and the anonymous id that it links to them.
 
         Raises:
             InvalidEvent: a person or an anonymous id that is none.
@@ -69,12 +86,9 @@ class People:
         identity, _ = self.explicit(person, None, bound)
         link = None if anonymous_id is None else limits.check_anonymous_id(anonymous_id)
         if cell is not None:
-            if person is not None:
-                cell.identity = identity
             identity = identity or self.known(cell)
             if identity is not None and not cell.linked:
                 link = link or cell.browser()
-                cell.linked = link is not None
         return identity, link
 
     def known(self, cell: RequestCell) -> Identity | None:
@@ -84,32 +98,53 @@ class People:
             self._take(cell, self._ask(cell))
         return cell.identity
 
+    async def aknown(self, cell: RequestCell) -> Identity | None:
+        """The same, and waits for a resolver that is asynchronous."""
+        if self.known(cell) is None and cell.answer is not None:
+            await self.asettle(cell)
+        return cell.identity
+
     def settle(self, cell: RequestCell) -> Identity | None:
-        """The same at the end of the request, where the answer may have changed: asks again."""
+        """The same as `known` at the end of the request, where the answer may have changed: asks again."""
         if cell.identity is None and cell.answer is None:
             self._take(cell, self._ask(cell))
         return cell.identity
 
     async def asettle(self, cell: RequestCell) -> Identity | None:
-        """The same, and waits for a resolver that is asynchronous."""
+        """The same as `settle`, and waits for a resolver that is asynchronous."""
         if cell.identity is None:
             answer = cell.answer if cell.answer is not None else self._ask(cell)
             cell.answer = None
-            if inspect.isawaitable(answer):
-                try:
-                    answer = await answer
-                except Exception as error:  # noqa: BLE001 - the resolver is the application's
-                    self._failed(error)
-                    answer = None
             self._take(cell, answer)
+        if cell.identity is None and cell.answer is not None:
+            answer, cell.answer = cell.answer, None
+            self._take(cell, await self._awaited(answer))
         return cell.identity
 
     def forget(self, cell: RequestCell) -> None:
         """Close an answer that nobody will wait for, so that Python does not complain about it."""
         answer, cell.answer = cell.answer, None
-        close: Callable[[], None] | None = getattr(answer, "close", None)
-        if close is not None:
-            close()
+        if answer is None:
+            return
+        if inspect.iscoroutine(answer):
+            answer.close()
+        if cell.identity is None:
+            self._notices.trouble(
+                "resolver", "unawaited",
+                "person= has to be awaited, which nothing did: on WSGI make it a plain function, "
+                "in a websocket call identify(), or await client.atrack()",
+            )  # fmt: skip
+
+    async def _awaited(self, answer: Any) -> object:
+        try:
+            return await answer
+        except Exception as error:  # noqa: BLE001 - the resolver is the application's
+            self._failed(error)
+        except BaseException as error:
+            if not _is_stray(error):
+                raise
+            self._failed(error)
+        return None
 
     def _ask(self, cell: RequestCell) -> object:
         resolver = cell.resolver or signed_in
@@ -129,18 +164,19 @@ class People:
     def _take(self, cell: RequestCell, answer: object) -> None:
         if answer is None:
             return
-        if isinstance(answer, Awaitable):
-            cell.answer = answer
-            return
         try:
+            if inspect.isawaitable(answer):
+                cell.answer = answer
+                return
             identity = Identity.of(answer)
-            limits.check_identity(identity)
         except InvalidEvent as error:
             self._notices.trouble("resolver", "invalid", "person= returned something that is no person: %s", error)
-            return
-        cell.identity = identity
+        except Exception as error:  # noqa: BLE001 - an object may raise when it is only looked at
+            self._failed(error)
+        else:
+            cell.identity = identity
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         self._notices.trouble(
             "resolver", "failed", "person= raised %s; the person counts as unknown", type(error).__name__
         )
@@ -148,9 +184,7 @@ class People:
 
 def signed_in(cell: RequestCell) -> object:
     """The person that the framework knows: Starlette's `scope["user"]`, or Flask-Login's `current_user`."""
-    user = cell.source.get("user")
-    if user is None and "wsgi.version" in cell.source:
-        user = _flask_user()
+    user = _flask_user() if "wsgi.version" in cell.source else cell.source.get("user")
     return _id_of(user) if user is not None else None
 
 
@@ -174,6 +208,17 @@ def _id_of(user: Any) -> object:
             found = getattr(user, name, None)
         except NotImplementedError:
             continue
-        if isinstance(found, (str, int)) and not isinstance(found, bool) and found != "":
-            return found
+        if found is None or found == "" or isinstance(found, bool) or callable(found):
+            continue
+        # The first that is set decides, even if it is no id that we take: a later one would name somebody else.
+        return str(found) if isinstance(found, uuid.UUID) else found
     return None
+
+
+def _is_stray(error: BaseException) -> bool:
+    """Whether something that a resolver waited for was cancelled, and not the task that waits."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None or not isinstance(error, asyncio.CancelledError) or asyncio._get_running_loop() is None:  # noqa: SLF001 - get_running_loop() raises
+        return False
+    task = asyncio.current_task()
+    return task is not None and not task.cancelling()

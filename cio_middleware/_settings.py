@@ -43,6 +43,9 @@ _OTHER_KEYS = (
     (re.compile(r"(?i)(basic|bearer)\s"), "a whole Authorization header"),
 )
 
+_CREDENTIAL = re.compile(r"[!-~]*")
+_LONGEST = 1_000_000_000
+
 
 class Secret:
     """
@@ -64,20 +67,11 @@ class Secret:
         Raises:
             ConfigurationError: its file or callable gave none.
         """
-        source = self._source
-        if isinstance(source, str):
-            return source
-        problem = "returned nothing"
-        try:
-            found = source.read_text() if isinstance(source, pathlib.Path) else source()
-        except Exception as error:  # noqa: BLE001 - a secret manager's client may raise anything
-            problem = f"raised {type(error).__name__}"
-        else:
-            if isinstance(found, str) and found.strip():
-                return found.strip()
-        kind = "file" if isinstance(source, pathlib.Path) else "callable"
-        message = f"the {kind} given for a Customer.io secret {problem}. It must give the key as text."
-        raise ConfigurationError(message)
+        found, problem = _ask(self._source)
+        if problem:
+            # A traceback may be printed with the locals of its frames, so this one holds neither source nor answer.
+            raise ConfigurationError(problem)
+        return found
 
     def __repr__(self) -> str:
         return "***"
@@ -93,9 +87,32 @@ class Secret:
     def __deepcopy__(self, memo: dict[int, Any]) -> Secret:
         return self
 
+    def __getstate__(self) -> NoReturn:
+        self.__reduce__()
+
     def __reduce__(self) -> NoReturn:
         message = "a Customer.io secret does not pickle. Build the client in each process, from its environment."
         raise TypeError(message)
+
+
+def _ask(source: SecretSource) -> tuple[str, str]:
+    """The secret, stripped of the newline that files end with; or what is wrong with its source."""
+    if isinstance(source, str):
+        return source.strip(), ""
+    if not isinstance(source, pathlib.Path) and not callable(source):
+        return "", f"a secret is a {type(source).__name__}: pass it as text, as a pathlib.Path or as a callable."
+    where, problem = "the callable given for a secret", "returned nothing. It must return text"
+    if isinstance(source, pathlib.Path):
+        where, problem = f"the file {str(source)!r}", "is empty. It must hold the secret and nothing else"
+    try:
+        found = source.read_text("utf-8") if isinstance(source, pathlib.Path) else source()
+    except Exception as error:  # noqa: BLE001 - a secret manager's client may raise anything
+        return "", f"{where} cannot be read: {type(error).__name__}."
+    if isinstance(found, str) and found.strip():
+        return found.strip(), ""
+    if found is not None and not isinstance(found, str):
+        problem = f"returned a {type(found).__name__}. It must return text"
+    return "", f"{where} {problem}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +188,8 @@ class Settings:
     """Add `_updated_at` to an identify and `_queued_at` to queued events, in Unix seconds."""
     create_spans: bool = True
     """One `create track` span per queued event; without, batches link to the caller's own span."""
+    sandbox_reporting: bool = True
+    """Tell a sandbox on this machine what happens to events between sends. Accepted, but without effect so far."""
 
     def __post_init__(self) -> None:
         if self.api_key is not None and not isinstance(self.api_key, Secret):
@@ -195,6 +214,7 @@ class Settings:
         for hint in unknown:
             warnings.warn(hint, stacklevel=2)
         if problems:
+            del values
             raise ConfigurationError("\n".join(problems))
         return cls(**{**values, **overrides})
 
@@ -206,7 +226,21 @@ class Settings:
     @property
     def is_loopback(self) -> bool:
         """Whether events stay on this machine."""
-        return self.base_url is not None and is_loopback(urlsplit(self.base_url).hostname or "")
+        try:
+            return self.base_url is not None and is_loopback(urlsplit(self.base_url).hostname or "")
+        except ValueError:
+            return False
+
+    def __repr__(self) -> str:
+        """What differs from the defaults; a password in `base_url` is not shown."""
+        shown = {
+            field.name: value
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) != field.default
+        }
+        if self.base_url is not None:
+            shown["base_url"] = _shown_url(str(self.base_url))
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def check(self) -> None:
         """
@@ -215,7 +249,7 @@ class Settings:
         Raises:
             ConfigurationError: with all that is wrong, and what to type.
         """
-        problems = [*_wrong_choices(self), *_wrong_numbers(self), *_wrong_url(self)]
+        problems = [*_wrong_choices(self), *_wrong_types(self), *_wrong_numbers(self), *_wrong_url(self)]
         if self.backend != "null" and self.enabled:
             problems += _wrong_credentials(self)
         if problems:
@@ -232,8 +266,9 @@ def is_loopback(host: str) -> bool:
 
 def nearest(word: str, known: Iterator[str] | list[str] | tuple[str, ...]) -> str | None:
     """The known word that was most likely meant."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    by_lower = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[found[0]] if found else None
 
 
 def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str], list[str]]:
@@ -294,6 +329,15 @@ def _wrong_choices(settings: Settings) -> Iterator[str]:
             )
 
 
+def _wrong_types(settings: Settings) -> Iterator[str]:
+    for name, kind in get_type_hints(Settings).items():
+        value = getattr(settings, name)
+        if kind is bool and not isinstance(value, bool):
+            yield f"{name} is {value!r}: type True or False."
+        elif kind == str | None and not isinstance(value, str | None):
+            yield f"{name} is a {type(value).__name__}: type it as text."
+
+
 def _wrong_numbers(settings: Settings) -> Iterator[str]:
     least = {
         "flush_at": 1, "max_batch_events": 1, "max_queue_events": 1, "retries": 0, "flush_interval": 0.001,
@@ -301,29 +345,35 @@ def _wrong_numbers(settings: Settings) -> Iterator[str]:
         "shutdown_timeout": 0.0, "max_batch_bytes": 1_000, "max_queue_bytes": 1_000, "max_event_bytes": 100,
     }  # fmt: skip
     most = {"max_batch_bytes": 500_000, "max_event_bytes": 100_000}
+    whole = {name for name, kind in get_type_hints(Settings).items() if kind is int}
     for name, low in least.items():
         value = getattr(settings, name)
         if value is None and name == "max_age":
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= low:
-            yield f"{name} is {value!r}: type a number of at least {low:g}."
+        kinds, number = (int, "whole number") if name in whole else ((int, float), "number")
+        if isinstance(value, bool) or not isinstance(value, kinds) or not value >= low:
+            yield f"{name} is {value!r}: type a {number} of at least {low:g}."
         elif name in most and value > most[name]:
             yield f"{name} is {value!r}: Customer.io takes at most {most[name]:,}."
+        elif name not in whole and value > _LONGEST:  # no lock and no socket waits for ever
+            none = " Type None to never give up." if name == "max_age" else ""
+            yield f"{name} is {value!r}: type a number of at most {_LONGEST:,}.{none}"
 
 
 def _wrong_url(settings: Settings) -> Iterator[str]:
-    if settings.base_url is None:
+    url = settings.base_url
+    if not isinstance(url, str):
         return
-    shown = _without_userinfo(settings.base_url)
+    shown = _shown_url(url)
     try:
-        parts = urlsplit(settings.base_url)
+        parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError:
         yield f"base_url is {shown!r}, which is no URL. Type https://host or http://127.0.0.1:port."
         return
-    if parts.scheme not in {"http", "https"} or not host:
+    if parts.scheme not in {"http", "https"} or not host or not url.isprintable() or " " in url:
         yield f"base_url is {shown!r}: type a whole URL, such as http://127.0.0.1:8246."
-    elif parts.username or parts.password or parts.query or parts.fragment:
+    elif {"@", "?", "#"}.intersection(url):
         yield f"base_url is {shown!r}: leave out user name, query and fragment. The key belongs in api_key."
     elif parts.scheme == "http" and not is_loopback(host) and not settings.allow_insecure:
         yield (
@@ -332,28 +382,36 @@ def _wrong_url(settings: Settings) -> Iterator[str]:
         )
 
 
-def _without_userinfo(url: str) -> str:
-    return re.sub(r"//[^/@]*@", "//***@", url)
+def _shown_url(url: str) -> str:
+    """The URL without what may hold a password: all before the last @, query and fragment."""
+    start, _, rest = url.partition("://") if "://" in url else ("", "", url)
+    hidden = "***@" if "@" in rest else ""
+    kept = re.split(r"[?#]", rest.rpartition("@")[2], maxsplit=1)
+    return (f"{start}://" if start else "") + hidden + kept[0] + ("?***" if len(kept) > 1 else "")
 
 
 def _wrong_credentials(settings: Settings) -> Iterator[str]:
-    missing = [name for name in ("site_id", "api_key") if not getattr(settings, name)]
-    key = settings.secret
-    if settings.api_key is not None and not missing:
+    key, problem = "", ""
+    if settings.api_key is not None:
         try:
-            if not key.reveal().strip():
-                missing.append("api_key")
+            key = settings.secret.reveal()
         except ConfigurationError as error:
-            yield f"Customer.io credentials not configured: {error}{_WHERE_CREDENTIALS_ARE}"
-            return
-    if missing:
-        there = "".join(f" ({PREFIX}{name.upper()} is set)" for name in ("site_id", "api_key") if name not in missing)
-        names = " and ".join(PREFIX + name.upper() for name in missing)
+            problem = str(error)
+    site_id = str(settings.site_id or "").strip()
+    given = {"site_id": bool(site_id), "api_key": bool(key or problem)}
+    if not all(given.values()):
+        missing = [PREFIX + name.upper() for name, is_given in given.items() if not is_given]
+        there = "".join(f" ({PREFIX}{name.upper()} is set)" for name, is_given in given.items() if is_given)
         verb = "is" if len(missing) == 1 else "are"
+        names = " and ".join(missing)
         yield f"Customer.io credentials not configured: {names} {verb} missing{there}.{_WHERE_CREDENTIALS_ARE}"
-        return
+    if problem:
+        yield f"Customer.io credentials not configured: {problem}{_WHERE_CREDENTIALS_ARE}"
     for pattern, kind in _OTHER_KEYS:
-        if pattern.match(key.reveal()):
+        if pattern.match(key):
             yield f"api_key is {kind}. Track needs the Track API key of the site id.{_WHERE_CREDENTIALS_ARE}"
-    if not str(settings.site_id).isascii() or ":" in str(settings.site_id):
+            return
+    if not _CREDENTIAL.fullmatch(key):
+        yield "api_key holds a character that cannot be in one. Copy it anew from Customer.io."
+    if not _CREDENTIAL.fullmatch(str(settings.site_id or "")) or ":" in site_id:
         yield "site_id holds a character that cannot be in one. Copy it anew from Customer.io."

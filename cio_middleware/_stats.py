@@ -132,6 +132,8 @@ class Ledger:
 
     def note_values(self, replaced: int, not_finite: int) -> None:
         """Values of an event could not be sent as they were."""
+        if not replaced and not not_finite:
+            return
         with self._lock:
             self._replaced += replaced
             self._not_finite += not_finite

@@ -41,6 +41,8 @@ class Telemetry:
     ) -> None:
         self._tracer = trace.get_tracer(names.SCOPE, names.VERSION, tracer_provider, names.SCHEMA_URL)
         self._create_spans = create_spans
+        self._may_appear = tracer_provider is None
+        self._without_sdk = -1
         common: _Attributes = {
             names.SYSTEM: "customerio",
             names.DESTINATION: "track",
@@ -51,17 +53,24 @@ class Telemetry:
         self._create: _Attributes = {**common, names.OPERATION_NAME: "create", names.OPERATION_TYPE: "create"}
         self._send: _Attributes = {**common, names.OPERATION_NAME: "send", names.OPERATION_TYPE: "send"}
 
-    def create(self, event: Event) -> Span | None:
-        """The span of a capture; None when captures have none of their own."""
-        if not self._create_spans:
+    def create(self, event: Event, now: float) -> Span | None:
+        """The span of a capture at `now` (Unix seconds); None when captures have none of their own."""
+        second = int(now)
+        if second == self._without_sdk or not self._create_spans:
             return None
         attributes = {**self._create, names.MESSAGE_ID: event.event_id, names.EVENT_TYPE: event.kind}
         if event.name:
             attributes[names.EVENT_NAME] = event.name
-        return self._tracer.start_span("create track", kind=SpanKind.PRODUCER, attributes=attributes)
+        span = self._tracer.start_span("create track", kind=SpanKind.PRODUCER, attributes=attributes)
+        if self._may_appear and not span.get_span_context().is_valid:
+            # No SDK so far. A no-op span costs as much as the rest of a capture, so look again only every second.
+            self._without_sdk = second
+        return span
 
     def carrier(self, span: Span | None) -> SpanContext | None:
         """What a later send links to: the capture's span, else the caller's; None when nothing records."""
+        if span is None and self._create_spans:
+            return None
         found = (span or trace.get_current_span()).get_span_context()
         return found if found.is_valid else None
 

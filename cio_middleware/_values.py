@@ -30,9 +30,10 @@ from .exceptions import InvalidEvent
 MAX_DEPTH = 20
 MAX_VALUES = 20_000
 _MAX_BITS = 1023  # a JSON reader that uses doubles turns larger integers into infinity
+_MAX_INTEGER = 2**_MAX_BITS - 1
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
-_STR_ONLY = frozenset({str})
+_TEXT = frozenset({str})
 _dump = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -57,29 +58,52 @@ def encode(attributes: Mapping[Any, Any]) -> Encoded:
     Attributes as a JSON object. Numbers that are not finite become null.
 
     Raises:
-        InvalidEvent: nested deeper than 20 levels (or within themselves), more than 20,000 values, or a number of more
-            than 308 digits.
+        InvalidEvent: nested deeper than 20 levels (or within themselves), more than 20,000 values, a whole number that
+            no double holds, or a mapping that raises.
     """
-    if type(attributes) is dict and _STR_ONLY.issuperset(map(type, attributes)):
-        kinds = set(map(type, attributes.values()))
-        if kinds <= _PLAIN:
-            try:
-                raw = _dump(attributes)
-            except (UnicodeEncodeError, OverflowError, ValueError):
-                pass
-            else:
-                # msgspec writes NaN and infinity as null: only then is a closer look needed to count them.
-                if float not in kinds or b"null" not in raw:
-                    return Encoded(raw)
+    if (raw := encode_plain(attributes)) is not None:
+        return Encoded(raw)
     cleaned = clean(attributes)
     return Encoded(dump(cleaned.values), cleaned.replaced, cleaned.not_finite)
+
+
+def encode_plain(attributes: Mapping[Any, Any]) -> bytes | None:
+    """The same for a flat dict of strings, numbers, booleans and None, which is most events; None for anything else."""
+    if type(attributes) is not dict or not _PLAIN.issuperset(map(type, attributes.values())):
+        return None
+    if not _TEXT.issuperset(map(type, attributes)):  # msgspec has rules of its own for other keys
+        return None
+    try:
+        raw = _dump(attributes)
+    except (UnicodeEncodeError, OverflowError, ValueError):
+        return None
+    suspect = len(raw) >= 308 or b"null" in raw  # only then can it hold a number that no double does, or a NaN
+    return None if suspect and not _is_sound(attributes, raw) else raw
 
 
 def clean(attributes: Mapping[Any, Any], *, omit_not_finite: bool = False) -> Cleaned:
     """Attributes as values that JSON has, with the same rules and errors as `encode`."""
     cleaner = _Cleaner(omit_not_finite=omit_not_finite)
-    values = cleaner.mapping(attributes, 1)
+    try:
+        values = cleaner.mapping(attributes, 1)
+    except InvalidEvent:
+        raise
+    except Exception as error:  # noqa: BLE001 - a mapping of the caller's own may raise anything
+        message = f"the attributes could not be read: {type(error).__name__}. Pass a plain dict."
+        raise InvalidEvent(message) from None
     return Cleaned(values, cleaner.replaced, cleaner.not_finite)
+
+
+def _is_sound(plain: dict[str, Any], raw: bytes) -> bool:
+    """Whether msgspec's bytes of plain values say what the walk would: no NaN, no number that no double holds."""
+    if len(plain) > MAX_VALUES:
+        return False
+    # msgspec writes NaN and infinity as null: there are none if each null is a None. A "null" within a text only
+    # costs the walk.
+    values = plain.values()
+    if raw.count(b"null") != sum(value is None for value in values):
+        return False
+    return all(-_MAX_INTEGER <= value <= _MAX_INTEGER for value in values if type(value) is int)
 
 
 def dump(values: Mapping[str, Any] | str) -> bytes:
@@ -116,13 +140,15 @@ def _record(value: object) -> dict[str, Any] | None:
         return None
     if isinstance(value, msgspec.Struct):
         names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
-        return {name: getattr(value, field) for name, field in names}
+        given = {name: getattr(value, field) for name, field in names}
+        return {name: each for name, each in given.items() if each is not msgspec.UNSET}
     if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if (fields := getattr(type(value), "__attrs_attrs__", None)) is not None:
         return {field.name: getattr(value, field.name) for field in fields}
     if hasattr(type(value), "model_fields") and callable(dump_model := getattr(value, "model_dump", None)):
-        dumped = dump_model(by_alias=True)
+        # Its warnings would print the value that is not of the declared type.
+        dumped = dump_model(by_alias=True, warnings=False)
         return dumped if isinstance(dumped, dict) else None
     return None
 
@@ -168,13 +194,21 @@ class _Cleaner:
             return self._stand_in(value)
 
     def _convert(self, value: Any, depth: int) -> Any:
-        if value is None or isinstance(value, bool):
-            return value
+        kind = type(value)
+        if kind is dict:
+            return self.mapping(value, depth + 1)
+        if kind is list:
+            return self.sequence(value, depth + 1)
+        if (convert := _EXACT.get(kind)) is not None:
+            return convert(self, value)
         if isinstance(value, enum.Enum):
             return self.value(value.value, depth + 1)
-        for kinds, convert in _SCALARS:
+        for kinds, convert_kind in _SCALARS:
             if isinstance(value, kinds):
-                return convert(self, value)
+                return convert_kind(self, value)
+        return self._compound(value, depth)
+
+    def _compound(self, value: Any, depth: int) -> Any:
         if isinstance(value, Mapping):
             return self.mapping(value, depth + 1)
         if isinstance(value, (list, tuple, set, frozenset, deque, KeysView, ValuesView, ItemsView)):
@@ -186,18 +220,20 @@ class _Cleaner:
         return self._stand_in(value)
 
     def _key(self, key: Any) -> str:
-        if type(key) is str and key.isascii():
-            return key
+        if type(key) is str:
+            return self.text(key)
         cleaned = self.value(key, 1)
         return cleaned if isinstance(cleaned, str) else _dump(cleaned).decode()
 
     def _stand_in(self, value: object) -> str:
         self.replaced += 1
-        return f"<{type(value).__name__}>"
+        # Asked of `type` itself: a metaclass may define a __name__ that raises.
+        return f"<{_NAME_OF(type(value))}>"
 
     def text(self, value: str) -> str:
-        # str(value) would recurse on a subclass whose __str__ returns itself, as Django's SafeString does.
-        plain = str.__str__(value)
+        # str(value) would recurse on a subclass whose __str__ returns itself, as Django's SafeString does. What only
+        # says that it is a str is a proxy, as Django's SimpleLazyObject.
+        plain = str.__str__(value if issubclass(type(value), str) else str(value))
         if plain.isascii():
             return plain
         repaired = text(plain)
@@ -208,7 +244,7 @@ class _Cleaner:
         plain = int(value)
         if plain.bit_length() > _MAX_BITS:
             message = (
-                "attributes hold a whole number of more than 308 digits. Send it as a string if it is an identifier."
+                "attributes hold a whole number of 308 digits or more. Send it as a string if it is an identifier."
             )
             raise InvalidEvent(message)
         return plain
@@ -221,8 +257,9 @@ class _Cleaner:
         return None
 
     def decimal(self, value: decimal.Decimal) -> decimal.Decimal | None:
-        if value.is_finite() and value.adjusted() <= 308:  # the largest exponent of a double
-            return value
+        plain = decimal.Decimal(str(value) if not issubclass(type(value), decimal.Decimal) else value)
+        if plain.is_finite() and math.isfinite(float(plain)):  # a JSON reader that uses doubles must find a number
+            return plain
         self.not_finite += 1
         return None
 
@@ -244,21 +281,30 @@ def _base64(_: _Cleaner, value: bytes | bytearray | memoryview) -> str:
     return base64.b64encode(value).decode()
 
 
-# In this order: a datetime is a date, and a numpy integer is a number but no int.
+_NAME_OF = type.__dict__["__name__"].__get__
+
+# In this order: a bool is an int, a datetime is a date, and a numpy integer is a number but no int.
 _SCALARS: tuple[tuple[Any, Callable[[_Cleaner, Any], Any]], ...] = (
     (str, _Cleaner.text),
+    (bool, lambda _, value: bool(value)),
     (int, _Cleaner.integer),
     (float, _Cleaner.real),
     (decimal.Decimal, _Cleaner.decimal),
     (dt.datetime, _seconds),
     (dt.date, _midnight),
-    (dt.time, lambda _, value: value.isoformat()),
-    (dt.timedelta, lambda _, value: value.total_seconds()),
+    (dt.time, lambda _, value: text(value.isoformat())),
+    (dt.timedelta, lambda _, value: float(value.total_seconds())),
     ((uuid.UUID, pathlib.PurePath, ipaddress._IPAddressBase), _str),  # noqa: SLF001 - the stdlib's only common base
     ((bytes, bytearray, memoryview), _base64),
     (numbers.Integral, _Cleaner.integer),
     (numbers.Real, _Cleaner.real),
 )
+
+# The commonest types, without asking each of the above in turn.
+_EXACT: dict[type, Callable[[_Cleaner, Any], Any]] = {
+    type(None): lambda _, value: value,
+    **{kinds: convert for kinds, convert in _SCALARS if isinstance(kinds, type)},
+}
 
 
 def _is_lazy_text(value: object) -> bool:

@@ -12,10 +12,10 @@ from typing import Any
 
 from . import _extract
 from ._client import Client
-from ._context import RequestCell, current
-from ._default import get_client
-from ._notices import LOGGER, Notices
-from .exceptions import ConfigurationError
+from ._context import RequestCell, current, leave
+from ._default import default_client, get_client
+from ._person import check_resolver
+from .exceptions import ClosedError, ConfigurationError
 from .typing import PersonResolver
 
 Scope = MutableMapping[str, Any]
@@ -26,6 +26,14 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _MARK = "cio_middleware.request"
 
+# The messages that may be the last of a response, and the key in each that says that more follows.
+_LAST = {
+    "http.response.body": "more_body",
+    "http.response.zerocopysend": "more_body",
+    "http.response.pathsend": "",
+    "http.response.trailers": "more_trailers",
+}
+
 
 class CustomerIOMiddleware:
     """
@@ -33,7 +41,8 @@ class CustomerIOMiddleware:
 
     Args:
         app: The application.
-        client: Default: the process's client, made from the environment when the application starts.
+        client: Default: the process's client, made from the environment when the application starts, or what
+            `configure` put in its place.
         person: Says who a request belongs to: a sync or async callable of one `RequestCell` that returns the
             workspace's id, an `Identity`, or None. Default: the signed-in user in `scope["user"]`.
         capture: What of the request to send: page, campaign, locale, user_agent, ip.
@@ -41,8 +50,8 @@ class CustomerIOMiddleware:
         anonymous_id_cookie: The cookie that names the browser; None reads none.
 
     Raises:
-        ConfigurationError: an unknown name in `capture`. Missing credentials fail the application's start-up
-            (lifespan).
+        ConfigurationError: an unknown name in `capture`, or a `person` that cannot be called. Missing
+            credentials fail the application's start-up (lifespan).
     """
 
     def __init__(
@@ -57,82 +66,122 @@ class CustomerIOMiddleware:
     ) -> None:
         self.app = app
         self._client = client
-        self._person = person
+        self._person = check_resolver(person)
         self._capture = _extract.check_capture(capture)
-        self._query_keys = tuple(query_keys)
+        self._query_keys = (query_keys,) if isinstance(query_keys, str) else tuple(query_keys)
         self._cookie = anonymous_id_cookie
-        self._notices = Notices()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection."""
         kind = scope["type"]
         if kind == "lifespan":
             await self._lifespan(scope, receive, send)
-        elif kind not in {"http", "websocket"} or _MARK in scope or (client := self._find_client()) is None:
+        elif (
+            kind not in {"http", "websocket"} or _MARK in scope or (client := self._client or default_client()) is None
+        ):
             # Installed twice or mounted in itself: the outer cell serves.
             await self.app(scope, receive, send)
         else:
             await self._request(client, scope, receive, send)
 
     async def _request(self, client: Client, scope: Scope, receive: Receive, send: Send) -> None:
+        parks = scope["type"] == "http"
         cell = RequestCell(
             client,
             scope,
             resolver=self._person,
             read_context=self._read_context,
             read_anonymous_id=self._read_anonymous_id,
-            parks=scope["type"] == "http",
+            parks=parks,
         )
-        scope[_MARK] = cell
-
-        async def watch(message: Message) -> None:
-            await send(message)
-            # The last byte is out: whoever is known by now is who it was. Background tasks come after this.
-            if cell.parked and message["type"] == "http.response.body" and not message.get("more_body"):
-                await client.parking.asettle(cell)
-
+        # Not the cell itself: it holds the scope, and a circle would keep both until the garbage collector comes by.
+        scope[_MARK] = True
         token = current.set(cell)
         try:
-            await self.app(scope, receive, watch)
+            await self.app(scope, receive, _watched(client, cell, send) if parks else send)
+        except GeneratorExit:
+            # Python throws the request away: nothing can be awaited any more.
+            client.parking.end(cell)
+            raise
         finally:
+            cell.parks = False
             try:
-                client.parking.end(cell)
-                if cell.parked:
-                    await client.parking.asettle(cell)
+                if cell.parked or cell.answer is not None:
+                    await client.parking.aend(cell)
             finally:
-                current.reset(token)
+                leave(token)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def starting() -> Message:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                # Raising here would be taken for an application without lifespan, and the server would go on.
-                get_client() if self._client is None else None
-            return message
+        answered = False
+        problem: ConfigurationError | None = None
 
-        async def stopping(message: Message) -> None:
-            if message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
-                client = self._find_client()
-                if client is not None:
-                    await client.aflush()
+        async def watch(message: Message) -> None:
+            nonlocal answered, problem
+            if problem is not None:
+                return  # What the application reports now is our own error.
+            if message["type"] == "lifespan.startup.complete":
+                # Not earlier, so that an application may call `configure` when it starts. Raised, so that it cleans up.
+                problem = self._missing()
+                if problem is not None:
+                    raise problem
+            elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
+                await self._flush()
+            answered = True
             await send(message)
 
         try:
-            await self.app(scope, starting, stopping)
-        except ConfigurationError as error:
-            LOGGER.error("%s", error)
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            await self.app(scope, receive, watch)
+        except Exception:
+            # Before it answered, this is an application that knows no lifespan.
+            problem = problem or (None if answered else self._missing())
+            if problem is None:
+                raise
+        else:
+            problem = problem or (None if answered else self._missing())
+        if problem is not None:
+            await send({"type": "lifespan.startup.failed", "message": str(problem)})
+            raise problem
 
-    def _find_client(self) -> Client | None:
-        if self._client is None:
-            try:
-                self._client = get_client()
-            except ConfigurationError as error:
-                self._notices.trouble("client", "unconfigured", "requests are not captured: %s", error)
-        return self._client
+    async def _flush(self) -> None:
+        client = self._client or default_client()
+        try:
+            if client is not None:
+                await client.aflush()
+        except ClosedError:
+            pass  # The application has done it already.
+
+    def _missing(self) -> ConfigurationError | None:
+        try:
+            if self._client is None:
+                get_client()
+        except ConfigurationError as error:
+            return error
+        return None
 
     def _read_context(self, scope: Mapping[str, Any]) -> bytes:
         return _extract.encode(_extract.asgi_context(scope, self._capture, self._query_keys))
 
     def _read_anonymous_id(self, scope: Mapping[str, Any]) -> str | None:
         return _extract.anonymous_id(_extract.asgi_header(scope)("cookie"), self._cookie) if self._cookie else None
+
+
+def _watched(client: Client, cell: RequestCell, send: Send) -> Send:
+    """Settles what is parked when the last byte is out: who is known by then is who it was."""
+    trailers = False
+
+    async def watch(message: Message) -> None:
+        nonlocal trailers
+        await send(message)
+        kind = message["type"]
+        if kind == "http.response.start":
+            trailers = bool(message.get("trailers"))
+        elif (
+            cell.parked
+            and (more := _LAST.get(kind)) is not None
+            and not message.get(more)
+            and (not trailers or kind == "http.response.trailers")
+        ):
+            # Background tasks come after this.
+            await client.parking.asettle(cell)
+
+    return watch

@@ -13,8 +13,9 @@ from typing import Any
 
 from . import _extract
 from ._client import Client
-from ._context import RequestCell, current
-from ._default import get_client
+from ._context import RequestCell, current, leave
+from ._default import default_client, get_client
+from ._person import check_resolver
 from .exceptions import ConfigurationError
 from .typing import PersonResolver
 
@@ -31,7 +32,7 @@ class CustomerIOMiddleware:
 
     Args:
         app: The application; for Flask, `app.wsgi_app`.
-        client: Default: the process's client, made from the environment.
+        client: Default: the process's client, made from the environment now, or what `configure` put in its place.
         person: Says who a request belongs to: a callable of one `RequestCell` that returns the workspace's id, an
             `Identity`, or None. Default: Flask-Login's `current_user`, if the application uses it.
         capture: What of the request to send: page, campaign, locale, user_agent, ip.
@@ -39,7 +40,8 @@ class CustomerIOMiddleware:
         anonymous_id_cookie: The cookie that names the browser; None reads none.
 
     Raises:
-        ConfigurationError: missing credentials, an unknown name in `capture`, or a resolver that must be awaited.
+        ConfigurationError: missing credentials, an unknown name in `capture`, or a `person` that cannot be called
+            or must be awaited.
     """
 
     def __init__(
@@ -56,17 +58,19 @@ class CustomerIOMiddleware:
             message = "person= is asynchronous, and WSGI has nobody to await it. Pass a plain function."
             raise ConfigurationError(message)
         self.app = app
-        self._client = client if client is not None else get_client()
-        self._person = person
+        self._client = client
+        if client is None:
+            get_client()  # raises now, not in the first request
+        self._person = check_resolver(person)
         self._capture = _extract.check_capture(capture)
-        self._query_keys = tuple(query_keys)
+        self._query_keys = (query_keys,) if isinstance(query_keys, str) else tuple(query_keys)
         self._cookie = anonymous_id_cookie
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """One request."""
-        if _MARK in environ:
+        if _MARK in environ or (client := self._client or default_client()) is None:
+            # Installed twice: the outer cell serves.
             return self.app(environ, start_response)
-        client = self._client
         cell = RequestCell(
             client,
             environ,
@@ -74,27 +78,26 @@ class CustomerIOMiddleware:
             read_context=self._read_context,
             read_anonymous_id=self._read_anonymous_id,
         )
-        environ[_MARK] = cell
+        # Not the cell itself: it holds the environ, and a circle would keep both until the garbage collector comes by.
+        environ[_MARK] = True
 
         def watch(*args: Any, **kwargs: Any) -> Any:
             # Here the framework's own context is still alive, so its user can be asked for.
             if cell.parked:
                 client.parking.settle(cell)
-            client.parking.end(cell)
             return start_response(*args, **kwargs)
 
         token = current.set(cell)
         try:
             body = self.app(environ, watch)
+            if type(body) in {list, tuple} or _is_file(body, environ):
+                client.parking.end(cell)
+                return body
         except BaseException:
             client.parking.end(cell)
-            client.parking.settle(cell)
             raise
         finally:
-            current.reset(token)
-        if isinstance(body, (list, tuple)) or _is_file(body, environ):
-            _finish(client, cell)
-            return body
+            leave(token)
         return _SizedBody(body, cell, client) if hasattr(body, "__len__") else _Body(body, cell, client)
 
     def _read_context(self, environ: Mapping[str, Any]) -> bytes:
@@ -128,8 +131,12 @@ class _Body:
             if self._steps is None:
                 self._steps = iter(self._inner)
             return next(self._steps)
+        except BaseException:
+            # The end, or the end of it all.
+            self._client.parking.end(self._cell)
+            raise
         finally:
-            current.reset(token)
+            leave(token)
 
     def close(self) -> None:
         """Close the application's body, once, and let go of what is parked."""
@@ -141,8 +148,8 @@ class _Body:
             if (close := getattr(self._inner, "close", None)) is not None:
                 close()
         finally:
-            current.reset(token)
-            _finish(self._client, self._cell)
+            self._client.parking.end(self._cell)
+            leave(token)
 
 
 class _SizedBody(_Body):
@@ -155,9 +162,7 @@ class _SizedBody(_Body):
 def _is_file(body: object, environ: Environ) -> bool:
     """Whether the server will send the file by itself, which it does only if it gets its own wrapper back."""
     wrapper = environ.get("wsgi.file_wrapper")
-    return isinstance(wrapper, type) and isinstance(body, wrapper)
-
-
-def _finish(client: Client, cell: RequestCell) -> None:
-    client.parking.end(cell)
-    client.parking.settle(cell)
+    if isinstance(wrapper, type):
+        return isinstance(body, wrapper)
+    # uWSGI and mod_wsgi have a function there, which returns the file itself, or a type of theirs.
+    return wrapper is not None and (hasattr(body, "read") or hasattr(body, "filelike"))

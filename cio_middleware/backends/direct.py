@@ -12,7 +12,7 @@ from collections.abc import Callable
 from .._events import Envelope, Receipt
 from .._ids import Clock
 from .._notices import Notices
-from .._stats import DropReason, Ledger
+from .._stats import Ledger
 from .._telemetry import Sending, Telemetry
 from ..delivery.drive import Sender
 from ..delivery.flow import Settlement
@@ -36,6 +36,7 @@ class DirectBackend:
         clock: Clock,
         notices: Notices,
         telemetry: Telemetry,
+        dead_letters: DeadLetters,
     ) -> None:
         self._sender = sender
         self._make_aside = aside
@@ -44,7 +45,7 @@ class DirectBackend:
         self._clock = clock
         self._notices = notices
         self._telemetry = telemetry
-        self.dead_letters = DeadLetters(ledger)
+        self.dead_letters = dead_letters
 
     def emit(self, envelope: Envelope, item: bytes) -> Receipt:
         """Deliver the event; on an event loop's thread, have it delivered."""
@@ -107,7 +108,7 @@ class DirectBackend:
             sending.failed("rejected", 1)
             self._notices.trouble("refused", "refused", "Customer.io refused event %s", envelope.event_id)
             return Receipt(reason=None, settled=True, error=error)
-        reason = DropReason.UNAUTHORIZED if last.verdict is Verdict.DENIED else DropReason.RETRIES_EXHAUSTED
+        reason = settlement.given_up_for
         self._ledger.drop(reason)
         sending.failed(last.error, 1)
         if last.verdict is Verdict.DENIED:

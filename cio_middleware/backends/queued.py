@@ -22,7 +22,7 @@ from .._stats import DropReason
 from .._telemetry import Telemetry
 from ..delivery.drive import Sender
 from ..delivery.flow import Settlement
-from ..queues.memory import MemoryQueue
+from ..queues.memory import DeadLetters, MemoryQueue
 from ..typing import Lease
 from ..wire.outcome import Outcome, Verdict
 
@@ -56,6 +56,7 @@ class QueuedBackend:
         self._notices = notices
         self._telemetry = telemetry
         self._closing_at: float | None = None
+        self._hopeless = False
         self.sweep: Callable[[], float] = lambda: pace.flush_interval
         """Settles what has been parked for too long; returns the seconds until it must be called again."""
         self.after_fork()
@@ -66,6 +67,11 @@ class QueuedBackend:
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None
         self._flush_to = 0
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """What Customer.io refused."""
+        return self.queue.dead_letters
 
     def emit(self, envelope: Envelope, item: bytes) -> Receipt:
         """Put the event; wake the worker only when a batch is full."""
@@ -160,7 +166,7 @@ class QueuedBackend:
             sweep_in = self.sweep()
             with self._changed:
                 now = self._clock.monotonic()
-                if self._closing_at is not None and now >= self._closing_at:
+                if self._closing_at is not None and (self._hopeless or now >= self._closing_at):
                     return None
                 wait = self._due_in(now)
                 if wait <= 0:
@@ -202,6 +208,8 @@ class QueuedBackend:
                 )
         if self.queue.drop(lease, settlement.expired, DropReason.EXPIRED):
             self._notices.trouble("expired", "expired", "events waited longer than max_age and are dropped")
+        if settlement.exhausted:
+            self.queue.drop(lease, settlement.exhausted, settlement.given_up_for)
         self.queue.nack(lease)
         if delivered:
             self._notices.fine("delivery", "Customer.io takes events again")
@@ -224,6 +232,8 @@ class QueuedBackend:
             until = self._clock.monotonic() + seconds
             while (left := until - self._clock.monotonic()) > 0:
                 if self._closing_at is not None and until > self._closing_at:
+                    # No attempt is due before the end, so there is nothing left to wait for.
+                    self._hopeless = True
                     return False
                 self._clock.wait(self._changed, left)
         return True

@@ -119,7 +119,10 @@ def _busy(port: int) -> str:
     except (OSError, ValueError, KeyError):
         return f"Port {port} is in use by another program. Choose another: cio-middleware sandbox --port 0"
     count = len(info["workspaces"])
-    return f"Port {port} is in use by cio sandbox {info['version']} ({count} workspaces). Use it as it is, or start another: cio-middleware sandbox --port 0"
+    return (
+        f"Port {port} is in use by cio sandbox {info['version']} ({count} workspaces). "
+        "Use that one, or start another: cio-middleware sandbox --port 0"
+    )
 
 
 def _ask(url: str, what: str) -> Any:

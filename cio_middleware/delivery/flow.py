@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
-from ..typing import Answer, Entry, Request
+from .._events import Entry
+from .._stats import DropReason
+from ..typing import Answer, Request
 from ..wire import track
 from ..wire.outcome import Outcome, Verdict, read
 from .retry import RetryPolicy
@@ -61,6 +63,12 @@ class Settlement:
     attempts: int = 0
     retries: int = 0
     last: Outcome | None = None
+
+    @property
+    def given_up_for(self) -> DropReason:
+        """Why `exhausted` were given up."""
+        denied = self.last is not None and self.last.verdict is Verdict.DENIED
+        return DropReason.UNAUTHORIZED if denied else DropReason.RETRIES_EXHAUSTED
 
     @property
     def failed(self) -> int:

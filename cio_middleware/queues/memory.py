@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from .._events import Entry, Envelope, Receipt
 from .._fork import WATCH
 from .._ids import Clock
@@ -65,33 +67,39 @@ class DeadLetters:
         return len(self._kept)
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """One queued event: its place in the order of puts, and when it was put."""
+class _Waiting(msgspec.Struct, gc=False):
+    """
+    One queued event: its place in the order of puts, and when it was put.
+
+    Out of the garbage collector's sight: it would walk a full queue again and again, in the middle of requests.
+    """
 
     seq: int
     at: float
-    entry: Entry
-
-
-@dataclass(slots=True)
-class _Leased:
-    """What is out on one lease, by place in it, until each is settled."""
-
-    left: dict[int, _Waiting]
+    envelope: Envelope
+    item: bytes
 
 
 class MemoryQueue:
     """Takes events from any thread, hands them out to one."""
 
-    def __init__(self, *, max_events: int, max_bytes: int, overflow: str, ledger: Ledger, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        max_events: int,
+        max_bytes: int,
+        overflow: str,
+        ledger: Ledger,
+        clock: Clock,
+        dead_letters: DeadLetters | None = None,
+    ) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._overflow = overflow
         self._ledger = ledger
         self._clock = clock
         self.blocks = overflow == "block"
-        self.dead_letters = DeadLetters(ledger)
+        self.dead_letters = DeadLetters(ledger) if dead_letters is None else dead_letters
         self.after_fork()
         WATCH.add(self)
 
@@ -100,7 +108,8 @@ class MemoryQueue:
         self._lock = threading.RLock()
         self._space = threading.Condition(self._lock)
         self._waiting: deque[_Waiting] = deque()
-        self._leased: dict[Lease, _Leased] = {}
+        # What is out on each lease, by place in it, until it is settled.
+        self._leased: dict[Lease, dict[int, _Waiting]] = {}
         self._events = self._bytes = 0
         self._closed = False
         self.tail = 0
@@ -126,7 +135,7 @@ class MemoryQueue:
     def head(self) -> int:
         """The place of the first event that is not settled; `tail` when all are."""
         with self._lock:
-            out = [event.seq for leased in self._leased.values() for event in leased.left.values()]
+            out = [event.seq for leased in self._leased.values() for event in leased.values()]
             return min([*out, self.next])
 
     def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False) -> Receipt:
@@ -135,9 +144,10 @@ class MemoryQueue:
         with self._lock:
             if self._closed:
                 return Receipt(reason=DropReason.CLOSED)
-            if not self._has_room(size) and not self._make_room(size, may_block=may_block):
+            full = self._events >= self._max_events or self._bytes + size > self._max_bytes
+            if full and not self._make_room(size, may_block=may_block):
                 return Receipt(reason=DropReason.QUEUE_FULL)
-            self._waiting.append(_Waiting(self.tail, self._clock.monotonic(), (envelope, item)))
+            self._waiting.append(_Waiting(self.tail, self._clock.monotonic(), envelope, item))
             self.tail += 1
             self._events += 1
             self._bytes += size
@@ -146,20 +156,14 @@ class MemoryQueue:
     def lease(self, max_events: int, max_bytes: int) -> Lease | None:
         """Hand out the oldest events that fit one request."""
         with self._lock:
-            taken: list[_Waiting] = []
-            taken_bytes = 0
-            while self._waiting:
-                envelope, item = self._waiting[0].entry
-                if taken and envelope.route != taken[0].entry[0].route:
-                    break
-                if not track.fits(envelope, len(item), len(taken), taken_bytes, max_events, max_bytes):
-                    break
-                taken.append(self._waiting.popleft())
-                taken_bytes += len(item)
-            if not taken:
+            sizes = ((event.envelope.route, len(event.item)) for event in self._waiting)
+            count = track.cut(sizes, max_events, max_bytes)
+            if count == 0:
                 return None
-            lease = Lease([event.entry for event in taken])
-            self._leased[lease] = _Leased(dict(enumerate(taken)))
+            # Short work under the lock: whoever captures an event meanwhile waits for it.
+            taken = [self._waiting.popleft() for _ in range(count)]
+            lease = Lease([(event.envelope, event.item) for event in taken])
+            self._leased[lease] = dict(enumerate(taken))
             return lease
 
     def ack(self, lease: Lease, indexes: Sequence[int]) -> int:
@@ -190,7 +194,7 @@ class MemoryQueue:
         with self._lock:
             leased = self._leased.pop(lease, None)
             if leased is not None:
-                self._waiting.extendleft(event for _, event in sorted(leased.left.items(), reverse=True))
+                self._waiting.extendleft(event for _, event in sorted(leased.items(), reverse=True))
 
     def abandon(self, reason: DropReason) -> int:
         """Give up everything, leased or waiting, and take no more. Returns how many events that were."""
@@ -208,11 +212,11 @@ class MemoryQueue:
         leased = self._leased.get(lease)
         if leased is None:
             return 0
-        held = [event for index in indexes if (event := leased.left.pop(index, None)) is not None]
-        if not leased.left:
+        held = [event for index in indexes if (event := leased.pop(index, None)) is not None]
+        if not leased:
             del self._leased[lease]
         self._events -= len(held)
-        self._bytes -= sum(len(event.entry[1]) for event in held)
+        self._bytes -= sum(len(event.item) for event in held)
         if self.blocks:
             self._space.notify_all()
         return len(held)
@@ -223,9 +227,8 @@ class MemoryQueue:
     def _make_room(self, size: int, *, may_block: bool) -> bool:
         if self._overflow == "drop_oldest":
             while self._waiting and not self._has_room(size):
-                _, item = self._waiting.popleft().entry
                 self._events -= 1
-                self._bytes -= len(item)
+                self._bytes -= len(self._waiting.popleft().item)
                 self._ledger.drop(DropReason.EVICTED)
         elif may_block and size <= self._max_bytes:
             self._space.wait_for(lambda: self._has_room(size), _BLOCK_SECONDS)

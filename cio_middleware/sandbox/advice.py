@@ -100,10 +100,11 @@ def _nobody(situation: Situation) -> tuple[str, str] | None:
 
 
 def _precision(situation: Situation) -> tuple[str, str] | None:
-    for field, value in _leaves(situation.op.where, situation.op.attributes):
-        if isinstance(value, int) and abs(value) > EXACT_INTEGER:
-            return (field, f"{field} is an integer above 2**53, and whoever reads JSON numbers as doubles rounds it")
-    return None
+    below = _inexact(situation.op.attributes)
+    if below is None:
+        return None
+    field = f"{situation.op.where}{below}"
+    return field, f"{field} is an integer above 2**53, and whoever reads JSON numbers as doubles rounds it"
 
 
 def _times(op: Operation) -> Iterator[tuple[str, int]]:
@@ -117,15 +118,16 @@ def _times(op: Operation) -> Iterator[tuple[str, int]]:
     return ((field, value) for field, value in stamps.items() if isinstance(value, int))
 
 
-def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
-        for name, member in value.items():
-            yield from _leaves(f"{path}.{name}", member)
-    elif isinstance(value, list):
-        for index, member in enumerate(value):
-            yield from _leaves(f"{path}[{index}]", member)
-    else:
-        yield path, value
+def _inexact(value: Any) -> str | None:
+    """Return the path to the first integer that a double cannot hold, or None."""
+    if isinstance(value, int):
+        return "" if abs(value) > EXACT_INTEGER else None
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, member in members:
+        below = _inexact(member)
+        if below is not None:
+            return f".{key}{below}"
+    return None
 
 
 ADVICE: tuple[Advice, ...] = (

@@ -29,6 +29,7 @@ def build_app(workspaces: Workspaces) -> Starlette:
             *routes(workspaces),
             Route("/", _nothing_here),
             Route("/favicon.ico", _nothing_here),
+            Route(CONTROL.rstrip("/"), _nothing_here),
             Mount(CONTROL.rstrip("/"), routes=[Route("/{rest:path}", _nothing_here)]),
             Mount("/", Track(workspaces)),
         ],

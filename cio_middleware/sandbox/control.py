@@ -49,6 +49,7 @@ class Control:
         """Return a Starlette endpoint: find the workspace, and turn what cannot be read into a 400."""
 
         async def endpoint(request: Request) -> Response:
+            """Answer one call."""
             name = request.query_params.get("workspace") or request.headers.get("x-cio-workspace")
             select = self._workspaces.peek if method == "GET" else self._workspaces.open
             try:

@@ -16,7 +16,7 @@ from cio_middleware.sandbox import jsontext, replies
 from cio_middleware.sandbox.endpoints import Nowhere, Route, find
 from cio_middleware.sandbox.faults import Act, Decision
 from cio_middleware.sandbox.operations import Operation, from_call, from_item
-from cio_middleware.sandbox.rows import EventRow, RequestRow
+from cio_middleware.sandbox.rows import RequestRow
 from cio_middleware.sandbox.verdicts import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cio_middleware.sandbox.endpoints import Endpoint
     from cio_middleware.sandbox.fidelity import Fidelity
     from cio_middleware.sandbox.replies import Reply
-    from cio_middleware.sandbox.store import Workspace, Workspaces
+    from cio_middleware.sandbox.store import Judgement, Workspace, Workspaces
 
 BODILESS = frozenset({"delete", "delete_device", "suppress", "unsuppress", "unsubscribe", "region"})
 NO_REPLY = frozenset({"hang", "reset", "ack_lost"})
@@ -58,11 +58,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A request that is refused before anything in it is judged."""
+    """A request that is refused before anything in it is judged: why, and with what answer."""
 
-    status: int
     finding: Finding
-    headers: tuple[tuple[str, str], ...] = ()
+    reply: Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +71,10 @@ class Plan:
     call: Call
     workspace: Workspace
     began: float
-    route: Route | None = None
+    endpoint: Endpoint
     refusal: Refusal | None = None
     operations: tuple[Operation, ...] = ()
     decision: Decision = field(default_factory=Decision)
-
-    @property
-    def endpoint(self) -> str:
-        """The name of the call, for rows and faults."""
-        return self.route.endpoint.name if self.route else "unknown"
-
-    @property
-    def api(self) -> str:
-        """The API whose envelope an error uses."""
-        if self.route is not None:
-            return self.route.endpoint.api
-        return "track.v2" if self.call.raw_path.startswith(b"/api/v2/") else "track.v1"
 
 
 class Emulator:
@@ -100,50 +87,33 @@ class Emulator:
     def plan(self, call: Call) -> Plan:
         """Find out what a request asks for and which fault answers it; the counters of faults move on."""
         found = find(call.method, call.raw_path)
-        plan = Plan(call, self._workspace(call), time.perf_counter())
+        plan = Plan(call, self._workspace(call), time.perf_counter(), found.endpoint)
         if isinstance(found, Nowhere):
             return replace(plan, refusal=_nowhere(call, found))
-        plan = replace(plan, route=found)
         if found.endpoint.guarded and call.site is None:
             return replace(plan, refusal=self._unauthorized())
         try:
             operations = self._operations(call, found)
         except _Unreadable as unreadable:
-            return replace(plan, refusal=unreadable.refusal)
+            reply = replies.refusal(found.endpoint.api, unreadable.status, (unreadable.finding,))
+            return replace(plan, refusal=Refusal(unreadable.finding, reply))
         names = [op.name for op in operations if isinstance(op.name, str)]
         people = [value for op in operations if isinstance(op.identifiers, dict) for value in op.identifiers.values()]
         decision = plan.workspace.faults.decide(found.endpoint.name, names, [str(value) for value in people])
         return replace(plan, operations=operations, decision=decision)
 
     def carry_out(self, plan: Plan) -> Reply:
-        """
-        Judge, store, keep the rows, and return the reply that goes out unless the fault breaks the line.
-        """
-        workspace, act = plan.workspace, plan.decision.act
-        request = workspace.next_request()
-        if plan.refusal is not None or plan.route is None:
-            refusal = plan.refusal or _nowhere(plan.call, Nowhere(""))
-            whole = Operation(
-                api=plan.api,
-                subject="request",
-                kind=plan.endpoint.rpartition(".")[2],
-                sent=None,
-                size=len(plan.call.body),
-            )
-            rows = [(workspace.refuse(whole, request, plan.call.at, refusal.finding, Verdict.REJECTED), whole)]
-            reply = replies.refusal(plan.api, refusal.status, (refusal.finding,))
-            reply = replace(reply, headers=(*reply.headers, *refusal.headers))
+        """Judge, store, keep the rows, and return the reply that goes out unless the fault breaks the line."""
+        if plan.refusal is not None:
+            verb = plan.endpoint.name.rpartition(".")[2]
+            whole = Operation(api=plan.endpoint.api, subject="request", kind=verb, sent=None, size=len(plan.call.body))
+            judged = [plan.workspace.refuse(whole, plan.refusal.finding, Verdict.REJECTED)]
+            reply = plan.refusal.reply
         else:
-            refused = _refused_by(act, plan.operations)
-            rows = [
-                (self._settle(plan, request, op, refused.get(index)), op) for index, op in enumerate(plan.operations)
-            ]
-            reply = (
-                self._reply(plan, plan.route.endpoint, [row for row, _ in rows])
-                if act.stores
-                else self._fault_reply(plan)
-            )
-        workspace.publish(rows, self._request(plan, request, reply, [row for row, _ in rows]))
+            act = plan.decision.act
+            judged = self._judge(plan, _refused_by(act, plan.operations))
+            reply = self._reply(plan, judged) if act.stores else self._fault_reply(plan)
+        plan.workspace.publish(judged, self._request(plan, reply, judged))
         return reply
 
     def _workspace(self, call: Call) -> Workspace:
@@ -155,7 +125,7 @@ class Emulator:
     def _unauthorized(self) -> Refusal:
         explain = "the Track API takes Basic credentials: site id and Track API key, both not empty"
         finding = Finding("E-unauthorized", "unauthorized", "", self._fidelity.unauthorized, explain, "Set both.")
-        return Refusal(HTTPStatus.UNAUTHORIZED, finding)
+        return Refusal(finding, replies.refusal("track.v1", HTTPStatus.UNAUTHORIZED, (finding,)))
 
     def _operations(self, call: Call, route: Route) -> tuple[Operation, ...]:
         verb = route.endpoint.name.rpartition(".")[2]
@@ -197,17 +167,19 @@ class Emulator:
                 return None
             raise _Unreadable(str(error)) from error
 
-    def _settle(self, plan: Plan, request: str, op: Operation, refused: Finding | None) -> EventRow:
-        if refused is not None:
-            return plan.workspace.refuse(op, request, plan.call.at, refused, Verdict.FAULT)
-        return plan.workspace.settle(op, request, plan.call.at)
+    def _judge(self, plan: Plan, refused: dict[int, Finding]) -> list[Judgement]:
+        workspace, now = plan.workspace, plan.call.at
+        return [
+            workspace.refuse(op, refused[index], Verdict.FAULT) if index in refused else workspace.settle(op, now)
+            for index, op in enumerate(plan.operations)
+        ]
 
-    def _reply(self, plan: Plan, endpoint: Endpoint, rows: list[EventRow]) -> Reply:
+    def _reply(self, plan: Plan, judged: list[Judgement]) -> Reply:
+        endpoint = plan.endpoint
         if endpoint.name == "track.v1.region":
             return replies.document({"url": plan.call.origin, "region": "us", "environment_id": 1})
-        failed = [
-            (index, row.errors) for index, row in enumerate(rows) if row.verdict in {Verdict.REJECTED, Verdict.FAULT}
-        ]
+        refused = {Verdict.REJECTED, Verdict.FAULT}
+        failed = [(index, one.errors) for index, one in enumerate(judged) if one.verdict in refused]
         if not failed:
             return replies.success(endpoint.success)
         if endpoint.name == "track.v2.batch":
@@ -227,19 +199,19 @@ class Emulator:
         if act.body is not None:
             return replies.Reply(act.status, act.body.encode(), (*replies.HEADERS, *headers.items()))
         finding = Finding("fault", "fault", "", f"injected: {_phrase(act.status)}")
-        reply = replies.refusal(plan.api, act.status, (finding,))
+        reply = replies.refusal(plan.endpoint.api, act.status, (finding,))
         return replace(reply, headers=(*reply.headers, *headers.items()))
 
-    def _request(self, plan: Plan, request: str, reply: Reply, rows: list[EventRow]) -> RequestRow:
+    def _request(self, plan: Plan, reply: Reply, judged: list[Judgement]) -> RequestRow:
         act = plan.decision.act
         call = plan.call
         return RequestRow(
-            id=request,
+            id=plan.workspace.next_request(),
             workspace=plan.workspace.name,
             method=call.method,
             path=call.raw_path.decode("latin-1"),
             query=call.query_string,
-            endpoint=plan.endpoint,
+            endpoint=plan.endpoint.name,
             headers=call.headers,
             body=call.body.decode("utf-8", "replace"),
             size=len(call.body),
@@ -247,7 +219,7 @@ class Emulator:
             fault=_fault_named(plan.decision),
             received_at=call.at,
             took_ms=round((time.perf_counter() - plan.began) * 1000, 3),
-            events=(rows[0].seq, rows[-1].seq) if rows else None,
+            events=(judged[0].seq, judged[-1].seq) if judged else None,
         )
 
 
@@ -258,18 +230,19 @@ class _Unreadable(Exception):
         self, message: str = "", *, finding: Finding | None = None, status: int = HTTPStatus.BAD_REQUEST
     ) -> None:
         super().__init__(message)
-        self.refusal = Refusal(
-            status, finding or Finding("E-not-json", "parse_error", "", message, message, "Send JSON in UTF-8.")
-        )
+        self.status = status
+        self.finding = finding or Finding("E-not-json", "parse_error", "", message, message, "Send JSON in UTF-8.")
 
 
 def _nowhere(call: Call, nowhere: Nowhere) -> Refusal:
     path = call.raw_path.decode("latin-1")
     message = f"{call.method} {path} does not exist. {nowhere.hint}".strip()
     finding = Finding("CIO-SBX-002", "unknown_endpoint", "", message, "Customer.io has no such call", nowhere.hint)
+    status = HTTPStatus.METHOD_NOT_ALLOWED if nowhere.allowed else HTTPStatus.NOT_FOUND
+    reply = replies.refusal(nowhere.endpoint.api, status, (finding,))
     if nowhere.allowed:
-        return Refusal(HTTPStatus.METHOD_NOT_ALLOWED, finding, (("allow", ", ".join(nowhere.allowed)),))
-    return Refusal(HTTPStatus.NOT_FOUND, finding)
+        reply = replace(reply, headers=(*reply.headers, ("allow", ", ".join(nowhere.allowed))))
+    return Refusal(finding, reply)
 
 
 def _refused_by(act: Act, operations: tuple[Operation, ...]) -> dict[int, Finding]:

@@ -36,7 +36,7 @@ class Endpoint:
     @property
     def api(self) -> str:
         """The envelope that its errors use: ``track.v1`` or ``track.v2``."""
-        return self.name.rpartition(".")[0]
+        return "track.v2" if self.path.startswith("/api/v2/") else "track.v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,12 @@ class Nowhere:
     A request that Customer.io has no call for.
 
     Attributes:
+        endpoint: A stand-in named ``unknown``, in the API that the path belongs to.
         hint: What may have been meant, as a sentence, or nothing.
         allowed: The methods that this path does have; empty when the path itself is unknown.
     """
 
+    endpoint: Endpoint
     hint: str
     allowed: tuple[str, ...] = ()
 
@@ -89,7 +91,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 
 def find(method: str, raw_path: bytes) -> Route | Nowhere:
     """Return the endpoint that a method and an undecoded path lead to, or the nearest hint."""
-    segments = raw_path.decode("latin-1").split("/")
+    path = raw_path.decode("latin-1")
+    segments = path.split("/")
     siblings: list[Endpoint] = []
     for endpoint in ENDPOINTS:
         values = _values(endpoint.path.split("/"), segments)
@@ -98,9 +101,9 @@ def find(method: str, raw_path: bytes) -> Route | Nowhere:
         if endpoint.method == method:
             return Route(endpoint, values)
         siblings.append(endpoint)
-    if siblings:
-        return Nowhere(_did_you_mean(_other_methods(siblings)), tuple(endpoint.method for endpoint in siblings))
-    return Nowhere(_did_you_mean(_nearest(raw_path.decode("latin-1"))))
+    unknown = Endpoint("unknown", method, path, "")
+    allowed = tuple(endpoint.method for endpoint in siblings)
+    return Nowhere(unknown, _did_you_mean(_other_methods(siblings) if siblings else _nearest(path)), allowed)
 
 
 def _values(pattern: list[str], segments: list[str]) -> dict[str, str] | None:

@@ -69,10 +69,8 @@ def resolve(
                 "I-failed-attribute-change", f"only a call by cio_id may change the {changed[0]} of a person"
             )
     if kind != "cio_id":
-        stated = {
-            **stated,
-            kind: value,
-        }  # where both name one kind, the address is what leads to the person from now on
+        # Where the address and the attributes name one kind, the address is what leads to the person from now on.
+        stated = {**stated, kind: value}
     strangers = (person for person in matches if person is not None)
     return Resolved(identified[0] if identified else next(strangers, None), tuple(stated.items()))
 

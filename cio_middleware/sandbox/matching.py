@@ -50,16 +50,28 @@ def matches(pattern: Any, value: Any) -> bool:
     return next(differences(pattern, value), None) is None
 
 
-def unknown_operator(pattern: Any) -> str | None:
-    """Return the first name with a ``$`` that is no operator, anywhere in a pattern."""
-    if isinstance(pattern, dict):
-        strange = next(
-            (key for key in pattern if isinstance(key, str) and key.startswith("$") and key not in OPERATORS), None
-        )
-        return strange or next((found for part in pattern.values() if (found := unknown_operator(part))), None)
+def mistake(pattern: Any) -> str | None:
+    """Return what is wrong with a pattern that could never match, as a sentence that says what to type."""
     if isinstance(pattern, list):
-        return next((found for part in pattern if (found := unknown_operator(part))), None)
-    return None
+        return next((found for part in pattern if (found := mistake(part))), None)
+    if not isinstance(pattern, dict):
+        return None
+    for key, operand in pattern.items():
+        if key.startswith("$") and key not in OPERATORS:
+            return f"{key} is no operator. Known: {', '.join(OPERATORS)}"
+        if key == "$regex" and not _compiles(operand):
+            return f'$regex {operand!r} is no regular expression. Type a string such as "^order_"'
+        if key == "$in" and not isinstance(operand, list):
+            return f"$in takes a list, not {operand!r}"
+    return next((found for part in pattern.values() if (found := mistake(part))), None)
+
+
+def _compiles(expression: Any) -> bool:
+    try:
+        re.compile(expression)
+    except (re.error, TypeError):
+        return False
+    return True
 
 
 def nearest(pattern: dict[str, Any], rows: Iterable[dict[str, Any]], most: int = 3) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cio_middleware.sandbox.advice import Situation, advise, is_ulid
@@ -56,6 +56,18 @@ class House:
     on_event: Callable[[EventRow], None] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What became of one operation, before the answer to its request is known."""
+
+    op: Operation
+    seq: int
+    verdict: Verdict
+    person: str | None = None
+    errors: tuple[Finding, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+
+
 class Workspace:
     """One site id's world."""
 
@@ -90,56 +102,34 @@ class Workspace:
         self._empty()
         self.bell.ring()
 
-    def refuse(self, op: Operation, request: str, now: float, finding: Finding, verdict: Verdict) -> EventRow:
-        """Return the row of an operation that is not judged: a fault, or a refusal of all, answers."""
+    def refuse(self, op: Operation, finding: Finding, verdict: Verdict) -> Judgement:
+        """Say no without looking: a fault answers, or the request was refused as a whole."""
         self.seq += 1
-        return replace(self._row(op, request, now), verdict=verdict, errors=(finding,))
+        return Judgement(op, self.seq, verdict, self._named(op), (finding,))
 
-    def settle(self, op: Operation, request: str, now: float) -> EventRow:
+    def settle(self, op: Operation, now: float) -> Judgement:
         """
-        Judge an operation, apply what is accepted, and return its row, which `publish` keeps.
+        Judge an operation, and apply it when it is accepted.
 
         Args:
             op: The operation.
-            request: The id of its request.
             now: When it arrived, in Unix seconds.
         """
         self.seq += 1
-        row = self._row(op, request, now)
         errors = objections(op, self._house.fidelity)
         if errors:
-            return replace(row, verdict=Verdict.REJECTED, errors=errors)
-        ulid = op.event_id.upper() if op.is_event and is_ulid(op.event_id) else None
+            return Judgement(op, self.seq, Verdict.REJECTED, self._named(op), errors)
+        ulid = _ulid(op)
         if ulid in self._seen:
-            return replace(row, verdict=Verdict.DUPLICATE)
-        effect = apply(op, Setting(self.people, self.objects, self._house.fidelity, now, row.seq))
-        row = replace(row, verdict=effect.verdict, person=effect.person, errors=effect.findings)
+            return Judgement(op, self.seq, Verdict.DUPLICATE, self._named(op))
+        effect = apply(op, Setting(self.people, self.objects, self._house.fidelity, now, self.seq))
         if not effect.verdict.stored:
-            return row
+            return Judgement(op, self.seq, effect.verdict, effect.person, effect.findings)
         if ulid is not None:
             self._seen.add(ulid)
         warnings = advise(Situation(op, now, effect.known))
-        return replace(row, warnings=warnings, verdict=Verdict.ACCEPTED_BUT if warnings else Verdict.ACCEPTED)
-
-    def _row(self, op: Operation, request: str, now: float) -> EventRow:
-        return EventRow(
-            seq=self.seq,
-            workspace=self.name,
-            api=op.api,
-            subject=op.subject,
-            kind=op.kind,
-            name=op.name.strip() if isinstance(op.name, str) else None,
-            person=self._named(op),
-            identifiers=op.identifiers,
-            event_id=op.event_id if isinstance(op.event_id, str) else None,
-            data=op.attributes,
-            timestamp=op.timestamp,
-            received_at=now,
-            request=request,
-            batch_index=op.batch_index,
-            verdict=Verdict.REJECTED,
-            sent=op.sent,
-        )
+        verdict = Verdict.ACCEPTED_BUT if warnings else Verdict.ACCEPTED
+        return Judgement(op, self.seq, verdict, effect.person, (), warnings)
 
     def _named(self, op: Operation) -> str | None:
         if op.subject != "person" or not isinstance(op.identifiers, dict):
@@ -148,13 +138,11 @@ class Workspace:
         person = next((found for address in addresses if (found := self.people.find(*address))), None)
         return person.key if person else next((value for _, value in addresses), None)
 
-    def publish(self, rows: list[tuple[EventRow, Operation]], request: RequestRow) -> None:
-        """Keep the rows of a request and the request itself, count them, and wake whoever waits."""
-        outcome = request.status if request.status is not None else request.fault or "none"
-        settled = request.status is not None and request.fault in {None, "latency", "partial"}
-        for judged, op in rows:
-            row = replace(judged, statuses=self._tried(judged, op, outcome, settled=settled))
-            self.events.append(row, op.size)
+    def publish(self, judgements: list[Judgement], request: RequestRow) -> None:
+        """Keep a request and what became of its operations, count them, and wake whoever waits."""
+        for judged in judgements:
+            row = self._row(judged, request)
+            self.events.append(row, judged.op.size)
             self.verdicts[row.verdict] += 1
             self.names.setdefault(row.name or row.kind, Counter())[row.verdict] += 1
             if self._house.on_event is not None:
@@ -163,14 +151,39 @@ class Workspace:
         self.requested += 1
         self.bell.ring()
 
-    def _tried(self, row: EventRow, op: Operation, outcome: int | str, *, settled: bool) -> tuple[int | str, ...]:
-        # A ULID tells repeats apart for ever. Anything else is only known by its bytes, and saying the same
-        # thing twice
+    def _row(self, judged: Judgement, request: RequestRow) -> EventRow:
+        op = judged.op
+        return EventRow(
+            seq=judged.seq,
+            workspace=self.name,
+            api=op.api,
+            subject=op.subject,
+            kind=op.kind,
+            name=op.name.strip() if isinstance(op.name, str) else None,
+            person=judged.person,
+            identifiers=op.identifiers,
+            event_id=op.event_id if isinstance(op.event_id, str) else None,
+            data=op.attributes,
+            timestamp=op.timestamp,
+            received_at=request.received_at,
+            request=request.id,
+            batch_index=op.batch_index,
+            verdict=judged.verdict,
+            errors=judged.errors,
+            warnings=judged.warnings,
+            statuses=self._tried(op, request),
+            sent=op.sent,
+        )
+
+    def _tried(self, op: Operation, request: RequestRow) -> tuple[int | str, ...]:
+        # A ULID tells repeats apart for ever. Anything else is only known by its bytes, and saying the same thing twice
         # is no retry: such a chain ends with the first request that no fault answered.
-        by_ulid = op.is_event and is_ulid(row.event_id)
-        key = str(row.event_id).upper() if by_ulid else json.dumps([op.kind, op.identifiers, op.sent], sort_keys=True)
+        ulid = _ulid(op)
+        key = ulid or json.dumps([op.kind, op.identifiers, op.sent], sort_keys=True)
+        outcome = request.status if request.status is not None else request.fault or "none"
         tries = (*self._tries.pop(key, ()), outcome)
-        if by_ulid or not settled:
+        answered = request.status is not None and request.fault in {None, "latency", "partial"}
+        if ulid or not answered:
             self._tries[key] = tries
         return tries
 
@@ -197,6 +210,11 @@ class Workspace:
             "kept": len(self.events),
             "evicted": self.events.evicted,
         }
+
+
+def _ulid(op: Operation) -> str | None:
+    """Return what Customer.io knows a repeat of this event by, in capitals; None when it knows it by nothing."""
+    return op.event_id.upper() if op.is_event and is_ulid(op.event_id) else None
 
 
 class Workspaces:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cio_middleware.sandbox.matching import matches, nearest, unknown_operator
+from cio_middleware.sandbox.matching import matches, mistake, nearest
 
 if TYPE_CHECKING:
     from cio_middleware.sandbox.rows import EventRow
@@ -61,9 +61,9 @@ def read(given: Any) -> Wish:
     """
     if not isinstance(given, dict) or not isinstance(given.get("match"), dict):
         raise BadWait('a wait has a match. Type: {"match": {"name": "order_completed"}, "timeout_ms": 2000}')
-    strange = unknown_operator(given["match"])
-    if strange is not None:
-        raise BadWait(f"{strange} is no operator. Known: $any, $regex, $gt, $lt, $in, $contains")
+    wrong = mistake(given["match"])
+    if wrong is not None:
+        raise BadWait(wrong)
     numbers = {name: given.get(name) for name in ("count", "exactly", "at_most", "since", "timeout_ms", "settle_ms")}
     for name, value in numbers.items():
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):

@@ -147,7 +147,7 @@ class SeenRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class FaultRules:
+class SeenFault:
     """One rule, with how many requests it matched (`seen`) and hit (`hits`)."""
 
     id: str

@@ -7,13 +7,15 @@ one elsewhere.
 
 from __future__ import annotations
 
+import ssl
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
 import httpx
 
-from cio_middleware.testing._seen import FaultRules, SeenEvent, SeenPerson, SeenRequest, nothing_matched
+from cio_middleware.testing._seen import SeenEvent, SeenFault, SeenPerson, SeenRequest, nothing_matched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,16 +49,33 @@ class Sandbox:
             params={"workspace": site_id},
             timeout=70,
             trust_env=False,
+            verify=ssl.SSLContext(
+                ssl.PROTOCOL_TLS_CLIENT
+            ),  # never used, and reading the system's certificates takes 20 ms
         )
         self.faults = Faults(self._call)
         self.people = People(self._call)
 
     @classmethod
     @contextmanager
-    def running(cls, *, site_id: str = SITE_ID, port: int = 0, house: House | None = None) -> Iterator[Sandbox]:
-        """Start a sandbox in a thread, on a free port unless one is given, and stop it at the end."""
-        from cio_middleware.sandbox.server import SandboxServer  # uvicorn is an extra
+    def running(
+        cls, *, site_id: str = SITE_ID, port: int = 0, keep: int | None = None, house: House | None = None
+    ) -> Iterator[Sandbox]:
+        """
+        Start a sandbox in a thread, and stop it at the end.
 
+        Args:
+            site_id: The workspace that the handle looks at.
+            port: 0 takes a free one.
+            keep: Events to remember; None means what `house` says, 5000 unless it says otherwise.
+            house: The clock, the capacity, and how what Customer.io leaves open is decided.
+        """
+        from cio_middleware.sandbox.server import SandboxServer  # uvicorn is an extra
+        from cio_middleware.sandbox.store import Capacity, House
+
+        house = house or House()
+        if keep is not None:
+            house = replace(house, capacity=Capacity(events=keep, size=None))
         with SandboxServer(port=port, house=house) as server, cls(server.url, site_id, server) as sandbox:
             yield sandbox
 
@@ -268,9 +287,9 @@ class Faults:
         answer = self._call("POST", "/faults", json={"do": do, "match": match, "when": when, "label": label})
         return str(answer["id"])
 
-    def rules(self) -> list[FaultRules]:
+    def rules(self) -> list[SeenFault]:
         """Return the rules, with how many requests each has seen and hit."""
-        return [FaultRules.of(item) for item in self._call("GET", "/faults")["rules"]]
+        return [SeenFault.of(item) for item in self._call("GET", "/faults")["rules"]]
 
     def clear(self) -> None:
         """Put every fault away."""

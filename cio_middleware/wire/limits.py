@@ -14,14 +14,13 @@ from functools import lru_cache
 from typing import Any
 
 from .. import _values
-from .._events import Identity
+from .._events import IDENTIFIER_BYTES
 from .._ids import is_ulid
 from ..exceptions import EventTooLarge, InvalidEvent
 
 ITEM_BYTES = 32_000
 EVENT_DATA_BYTES = 100_000
 EVENT_NAME_BYTES = 100
-IDENTIFIER_BYTES = 150
 ATTRIBUTES = 300
 ATTRIBUTE_NAME_BYTES = 150
 ATTRIBUTE_VALUE_BYTES = 1000
@@ -61,33 +60,17 @@ def page_name_json(name: str) -> bytes:
     return _values.dump(_values.text(str.__str__(name)))
 
 
-def check_identity(identity: Identity) -> None:
-    """An identifier holds at most 150 bytes (TRACK-SPEC, identifiers)."""
-    field, value = identity.key
-    # Up to 37 characters cannot exceed the limit, whatever they are.
-    if len(value) > IDENTIFIER_BYTES // 4:
-        _check_identifier(f"the person's {field}", value)
-    elif not value.strip():
-        message = f"the person's {field} is blank. Pass the id that your workspace knows the person by."
-        raise InvalidEvent(message)
-
-
 def check_anonymous_id(anonymous_id: object) -> str:
     """An anonymous id is a string of at most 150 bytes, like any identifier."""
     if not isinstance(anonymous_id, str) or not anonymous_id.strip():
         message = "anonymous_id is empty or no string. Leave it out, or pass the id of the browser."
         raise InvalidEvent(message)
-    _check_identifier("anonymous_id", anonymous_id)
-    return anonymous_id
-
-
-def _check_identifier(what: str, value: str) -> None:
-    size = len(value.encode("utf-8", "surrogatepass"))
-    if size > IDENTIFIER_BYTES:
+    if (size := len(anonymous_id.encode("utf-8", "surrogatepass"))) > IDENTIFIER_BYTES:
         message = (
-            f"{what} is {size} bytes long, Customer.io takes {IDENTIFIER_BYTES}. Pass the id, not a token or a name."
+            f"anonymous_id is {size} bytes long, Customer.io takes {IDENTIFIER_BYTES}. Pass the id of the browser."
         )
         raise InvalidEvent(message)
+    return anonymous_id
 
 
 def check_event_id(event_id: object) -> str:

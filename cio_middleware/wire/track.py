@@ -8,14 +8,14 @@ derived from its item at sending, which gives the same bytes at every retry.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
 from .. import _values
-from .._events import Envelope, Event, Route
+from .._events import Event, Route
 from ..typing import Entry, Request
 from . import limits
 
@@ -26,12 +26,9 @@ BATCH_OVERHEAD = len(_OPEN) + len(_CLOSE)
 _dump = msgspec.json.encode
 
 
-def splice(json_object: bytes, members: Sequence[bytes]) -> bytes:
-    """A JSON object with more members at its end, without decoding it."""
-    if not members:
-        return json_object
-    more = b",".join(members)
-    return b"{" + more + b"}" if json_object == b"{}" else json_object[:-1] + b"," + more + b"}"
+def splice(json_object: bytes, member: bytes) -> bytes:
+    """A JSON object with one more member at its end, without decoding it."""
+    return b"{%b}" % member if json_object == b"{}" else b"%b,%b}" % (json_object[:-1], member)
 
 
 def identifiers(event: Event) -> bytes:
@@ -118,9 +115,21 @@ def request(entries: Sequence[Entry]) -> Request:
     return single(entries[0]) if entries[0][0].route == "single" else batch(entries)
 
 
-def fits(envelope: Envelope, size: int, taken: int, taken_bytes: int, max_events: int, max_bytes: int) -> bool:
-    """Whether one more item goes into a request that has `taken` items of `taken_bytes` already."""
-    if taken == 0:
-        return True
-    body = BATCH_OVERHEAD + taken_bytes + taken + size
-    return envelope.route == "batch" and taken < max_events and body <= max_bytes
+def cut(waiting: Iterable[tuple[Route, int]], max_events: int, max_bytes: int) -> int:
+    """
+    How many of the items that wait go into one request.
+
+    Args:
+        waiting: Route and size of each, oldest first; at least the first goes, and one that travels alone goes alone.
+        max_events: Items per request, at most.
+        max_bytes: Bytes of the whole body, at most: items, commas and envelope.
+    """
+    count, body = 0, BATCH_OVERHEAD
+    for route_, size in waiting:
+        if count == 0 and route_ == "single":
+            return 1
+        body += size + (count > 0)
+        if count > 0 and (route_ == "single" or count >= max_events or body > max_bytes):
+            return count
+        count += 1
+    return count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 
 import httpx
@@ -30,9 +31,21 @@ def _own_sandbox() -> Iterator[Sandbox]:
         yield sandbox
 
 
+# Empty, because nothing here is https, and because loading certificates takes longer than most of these tests.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 @pytest.fixture(name="http")
 def _http(sandbox: Sandbox) -> Iterator[httpx.Client]:
     """An app's connection to Customer.io, as plain as can be: no client of ours is in between."""
     credentials = (sandbox.site_id, "key")
-    with httpx.Client(base_url=sandbox.url, auth=credentials, trust_env=False, timeout=5) as client:
+    with httpx.Client(base_url=sandbox.url, auth=credentials, trust_env=False, timeout=5, verify=NO_TLS) as client:
+        yield client
+
+
+@pytest.fixture(scope="session", name="web")
+def _web() -> Iterator[httpx.Client]:
+    """Anyone on this machine, with no credentials and no connection kept open between calls."""
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(trust_env=False, timeout=5, verify=NO_TLS, limits=limits) as client:
         yield client

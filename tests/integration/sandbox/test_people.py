@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import time
 
-import httpx
 import pytest
 
 from cio_middleware.sandbox.fidelity import Fidelity
@@ -125,15 +124,15 @@ def test_an_anonymous_id_is_linked_once(http, sandbox):
     assert "anonymous_id" not in sandbox.people["bob"].identifiers
 
 
-def test_an_anonymous_event_comes_too_late_after_five_minutes():
+def test_an_anonymous_event_comes_too_late_after_five_minutes(web):
     """The clock is the house's own, so the test does not wait."""
     now = [1000.0]
     with Sandbox.running(house=House(clock=lambda: now[0])) as sandbox:
         url, auth = f"{sandbox.url}/api/v1", ("dev", "key")
-        httpx.put(f"{url}/customers/ada", json={"anonymous_id": "v1"}, auth=auth, trust_env=False)
+        web.put(f"{url}/customers/ada", json={"anonymous_id": "v1"}, auth=auth)
         for later in (300.0, 301.0):
             now[0] = 1000.0 + later
-            httpx.post(f"{url}/events", json={"name": "visit", "anonymous_id": "v1"}, auth=auth, trust_env=False)
+            web.post(f"{url}/events", json={"name": "visit", "anonymous_id": "v1"}, auth=auth)
         assert [row.verdict for row in sandbox.events("visit")] == ["accepted_but", "ignored"]
 
 
@@ -212,14 +211,20 @@ def test_devices_come_and_go(send, sandbox):
     assert sandbox.people["ada"].devices == [{"token": "t1", "platform": "ios", "attributes": {"app_version": "2"}}]
 
 
-def test_objects_and_relationships_are_kept(send, sandbox):
+def test_objects_and_relationships_are_kept(send, sandbox, web):
     """An object has attributes, and people are related to it until they are not."""
     acme = {"object_type_id": "1", "object_id": "acme"}
-    send("identify", "object", identifiers=acme, attributes={"size": 3}, cio_relationships=[{"identifiers": {"id": "ada"}}])
+    send(
+        "identify",
+        "object",
+        identifiers=acme,
+        attributes={"size": 3},
+        cio_relationships=[{"identifiers": {"id": "ada"}}],
+    )
     send("add_relationships", cio_relationships=[{"identifiers": acme, "relationship_attributes": {"role": "admin"}}])
 
     assert sandbox.people["ada"].relationships == [{"identifiers": acme, "attributes": {"role": "admin"}}]
-    objects = httpx.get(f"{sandbox.url}/_sandbox/v1/objects", params={"workspace": sandbox.site_id}, trust_env=False)
+    objects = web.get(f"{sandbox.url}/_sandbox/v1/objects", params={"workspace": sandbox.site_id})
     assert objects.json()["items"] == [{"type": "1", "id": "acme", "attributes": {"size": 3}}]
 
     send("delete_relationships", cio_relationships=[{"identifiers": acme}])
@@ -228,7 +233,9 @@ def test_objects_and_relationships_are_kept(send, sandbox):
 
 def test_segments_and_forms_reach_people(http, sandbox):
     """A manual segment takes those it knows; a form makes a person of whoever sent it, and answers 204."""
-    reply = http.post("/api/v1/forms/contact/submit", json={"data": {"email": "ada@x.y", "city": "x", "form_name": "Contact"}})
+    reply = http.post(
+        "/api/v1/forms/contact/submit", json={"data": {"email": "ada@x.y", "city": "x", "form_name": "Contact"}}
+    )
     assert (reply.status_code, reply.content) == (204, b"")
     http.post("/api/v1/segments/7/add_customers?id_type=email", json={"ids": ["ada@x.y", "nobody@x.y"]})
 
@@ -239,9 +246,9 @@ def test_segments_and_forms_reach_people(http, sandbox):
     assert sandbox.people["ada@x.y"].segments == []
 
 
-def test_a_doubt_may_be_decided_the_other_way():
+def test_a_doubt_may_be_decided_the_other_way(web):
     """Whether an unknown person's event is kept is unpublished, so it is a choice of the house."""
     with Sandbox.running(house=House(fidelity=Fidelity(unknown_person="drop"))) as sandbox:
-        httpx.post(f"{sandbox.url}/api/v1/customers/ada/events", json={"name": "order"}, auth=("dev", "key"), trust_env=False)
+        web.post(f"{sandbox.url}/api/v1/customers/ada/events", json={"name": "order"}, auth=("dev", "key"))
         assert [row.verdict for row in sandbox.events("order")] == ["ignored"]
         assert "ada" not in sandbox.people

@@ -6,7 +6,6 @@ import json
 import socket
 from urllib.parse import quote
 
-import httpx
 import pytest
 
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -45,7 +44,11 @@ def test_an_identifier_in_a_path_arrives_whole(http, sandbox, identifier):
 
 @pytest.mark.parametrize(
     ("path", "identifiers"),
-    [("ada%40example.com", {"email": "ada@example.com"}), ("cio_03000001", {"cio_id": "03000001"}), ("%2B15551234567", {"id": "+15551234567"})],
+    [
+        ("ada%40example.com", {"email": "ada@example.com"}),
+        ("cio_03000001", {"cio_id": "03000001"}),
+        ("%2B15551234567", {"id": "+15551234567"}),
+    ],
 )
 def test_the_kind_of_an_identifier_is_read_from_its_shape(http, sandbox, path, identifiers):
     """An email and a cio_id are told from an id; a phone number is taken for an id."""
@@ -55,27 +58,34 @@ def test_the_kind_of_an_identifier_is_read_from_its_shape(http, sandbox, path, i
 
 @pytest.mark.parametrize(
     ("credentials", "status"),
-    [(None, 401), (("", "key"), 401), (("site", ""), 401), (("invalid", "key"), 401), (("any-site-of-a-test", "any"), 200)],
+    [
+        (None, 401),
+        (("", "key"), 401),
+        (("site", ""), 401),
+        (("invalid", "key"), 401),
+        (("any-site-of-a-test", "any"), 200),
+    ],
 )
-def test_any_whole_pair_of_credentials_is_taken(own_sandbox, credentials, status):
+def test_any_whole_pair_of_credentials_is_taken(own_sandbox, credentials, status, web):
     """Without credentials, with an empty half or for the site id `invalid`, the answer is 401."""
-    reply = httpx.put(f"{own_sandbox.url}/api/v1/customers/ada", json={}, auth=credentials, trust_env=False)
+    reply = web.put(f"{own_sandbox.url}/api/v1/customers/ada", json={}, auth=credentials)
     assert reply.status_code == status
     if status == 401:
         assert reply.json() == {"meta": {"error": "Unauthorized"}}
-        assert [row.errors[0].code for row in own_sandbox.bad] == ["E-unauthorized"]
+        assert web.post(f"{own_sandbox.url}/api/v2/batch", json={}).json() == {"meta": {"error": "Unauthorized"}}
+        assert [row.errors[0].code for row in own_sandbox.bad] == ["E-unauthorized"] * 2
 
 
-def test_credentials_in_the_url_safe_alphabet_are_taken(sandbox):
+def test_credentials_in_the_url_safe_alphabet_are_taken(sandbox, web):
     """Customer.io's Go client sends those."""
     headers = {"Authorization": "Basic c2l0ZTo-Pz8_"}
-    assert httpx.get(f"{sandbox.url}/api/v1/accounts/region", headers=headers, trust_env=False).status_code == 200
+    assert web.get(f"{sandbox.url}/api/v1/accounts/region", headers=headers).status_code == 200
 
 
-def test_metrics_need_no_credentials(own_sandbox):
+def test_metrics_need_no_credentials(own_sandbox, web):
     """A push metric comes from a phone, which has none."""
     metric = {"delivery_id": "d1", "metric": "opened", "timestamp": 1}
-    reply = httpx.post(f"{own_sandbox.url}/api/v1/metrics", json=metric, trust_env=False)
+    reply = web.post(f"{own_sandbox.url}/api/v1/metrics", json=metric)
     assert reply.status_code == 200
     assert [(row.kind, row.name) for row in own_sandbox.good] == [("metric", "opened")]
 
@@ -109,7 +119,11 @@ def test_one_bad_item_of_three_is_named_and_the_others_stay(http, sandbox):
     failed = {"batch_index": 1, "reason": "invalid", "field": "name", "message": message}
     assert (reply.status_code, reply.json()) == (207, {"errors": [failed]})
     assert sandbox.people["ada"].event_names == ["one", "three"]
-    assert [(row.batch_index, row.verdict) for row in sandbox.events()] == [(0, "accepted_but"), (1, "rejected"), (2, "accepted_but")]
+    assert [(row.batch_index, row.verdict) for row in sandbox.events()] == [
+        (0, "accepted_but"),
+        (1, "rejected"),
+        (2, "accepted_but"),
+    ]
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "{}", '{"batch": {}}', '{"batch": []}', "null", '{"batch": [NaN]}'])
@@ -194,14 +208,19 @@ def test_half_a_surrogate_pair_does_not_break_the_sandbox(http, sandbox):
     assert sandbox.wait_for("order").data == {"x": "\ud800"}
 
 
-def test_no_secret_is_kept(http, sandbox):
+def test_no_secret_is_kept(http, sandbox, web):
     """Credentials and cookies are gone from everything that the sandbox shows."""
-    http.put("/api/v1/customers/ada", json={}, headers={"Cookie": "session=s3cret", "X-Kept": "yes"}, auth=(sandbox.site_id, "s3cret"))
+    http.put(
+        "/api/v1/customers/ada",
+        json={},
+        headers={"Cookie": "session=s3cret", "X-Kept": "yes"},
+        auth=(sandbox.site_id, "s3cret"),
+    )
     (request,) = sandbox.requests()
     assert request.headers["x-kept"] == "yes"
     assert not {"authorization", "cookie"} & set(request.headers)
     for path in ("events", "requests", "events/1", "people", "info", "summary"):
-        shown = httpx.get(f"{sandbox.url}/_sandbox/v1/{path}", params={"workspace": sandbox.site_id}, trust_env=False)
+        shown = web.get(f"{sandbox.url}/_sandbox/v1/{path}", params={"workspace": sandbox.site_id})
         assert "s3cret" not in shown.text
 
 

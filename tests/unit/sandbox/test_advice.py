@@ -11,7 +11,7 @@ NOW = 1_800_000_000
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
 
-def warnings(known=True, action="event", **members):
+def warnings(*, known=True, action="event", **members):
     """Return the codes for one v2 item that arrived now."""
     ids = {"id": ULID} if action == "event" else {}
     item = {"type": "person", "action": action, "identifiers": {"id": "ada"}, **ids, **members}

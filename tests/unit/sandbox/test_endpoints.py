@@ -37,13 +37,21 @@ def test_a_plus_in_a_path_is_a_plus():
 @pytest.mark.parametrize(
     ("method", "path", "hint", "allowed"),
     [
-        ("POST", "/api/v1/customers/ada", "Did you mean PUT (identify) or DELETE (delete) or POST …/events (track)?", ("PUT", "DELETE")),
+        (
+            "POST",
+            "/api/v1/customers/ada",
+            "Did you mean PUT (identify) or DELETE (delete) or POST …/events (track)?",
+            ("PUT", "DELETE"),
+        ),
         ("GET", "/api/v2/batch", "Did you mean POST (a v2 batch)?", ("POST",)),
         ("POST", "/api/v2/btach", "Did you mean POST /api/v2/batch?", ()),
         ("POST", "/api/v1/customers//events", "Did you mean POST /api/v1/customers/{identifier}/events?", ()),
         ("GET", "/nothing/of/the/kind/at/all/here", "", ()),
     ],
-)  # fmt: skip
+)
 def test_a_call_that_does_not_exist_says_what_may_be_meant(method, path, hint, allowed):
     """A wrong method names the right ones, a wrong path the nearest one."""
-    assert find(method, path.encode()) == Nowhere(hint, allowed)
+    found = find(method, path.encode())
+    assert isinstance(found, Nowhere)
+    assert (found.hint, found.allowed) == (hint, allowed)
+    assert found.endpoint.name == "unknown"

@@ -31,9 +31,23 @@ def test_a_step_reads_as_written(text, act):
 
 @pytest.mark.parametrize(
     "steps",
-    [["42"], ["700"], ["boom"], ["429;after=1"], ["partial="], ["partial=-1"], ["latency=soon"], ["reset=later"], ["ok=1"], ["redirect=eu"], ["latency=nan"], ["reset;x=1"], [""]],
+    [
+        ["42"],
+        ["700"],
+        ["boom"],
+        ["429;after=1"],
+        ["partial="],
+        ["partial=-1"],
+        ["latency=soon"],
+        ["reset=later"],
+        ["ok=1"],
+        ["redirect=eu"],
+        ["latency=nan"],
+        ["reset;x=1"],
+        [""],
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_step_that_cannot_be_read_is_named_with_what_is_known(steps):
     """The message has the number and the text of the step, and the list of steps."""
     with pytest.raises(BadFault) as refused:
@@ -58,16 +72,24 @@ def test_only_the_last_step_may_repeat():
 @pytest.mark.parametrize(
     "given",
     [
-        7, {}, {"do": {"type": "explode"}}, {"do": {"type": "hang", "ms": 1}}, {"do": {"type": "status", "status": 99}},
-        {"do": {"type": "ok"}, "when": {"mode": "sometimes"}}, {"do": {"type": "ok"}, "when": {"mode": "first", "n": 0}},
-        {"do": {"type": "ok"}, "when": {"mode": "chance", "p": 2}}, {"do": {"type": "ok"}, "match": {"nome": "x"}},
-        {"do": {"type": "ok"}, "match": "x"}, {"do": {"type": "ok"}, "wenn": {}}, {"do": {"type": "partial"}},
+        7,
+        {},
+        {"do": {"type": "explode"}},
+        {"do": {"type": "hang", "ms": 1}},
+        {"do": {"type": "status", "status": 99}},
+        {"do": {"type": "ok"}, "when": {"mode": "sometimes"}},
+        {"do": {"type": "ok"}, "when": {"mode": "first", "n": 0}},
+        {"do": {"type": "ok"}, "when": {"mode": "chance", "p": 2}},
+        {"do": {"type": "ok"}, "match": {"title": "x"}},
+        {"do": {"type": "ok"}, "match": "x"},
+        {"do": {"type": "ok"}, "wenn": {}},
+        {"do": {"type": "partial"}},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_rule_that_cannot_be_read_says_what_to_type(given):
     """The message names what is known or shows an example."""
-    with pytest.raises(BadFault, match="Type|Known|names"):
+    with pytest.raises(BadFault, match=r"Type|Known|names"):
         rule(given)
 
 

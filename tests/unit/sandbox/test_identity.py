@@ -13,7 +13,7 @@ ID, EMAIL, CIO = "id", "email", "cio_id"
 
 @pytest.fixture(name="people")
 def _people() -> People:
-    """ada with an id and an email, bob with an id, carol with an email, and a stranger known from events alone."""
+    """Ada with an id and an email, bob with an id, carol with an email, and a stranger known from events alone."""
     people = People()
     for kind, value in ((ID, "ada"), (ID, "bob"), (EMAIL, "carol@x.y")):
         people.meet(kind, value).identified = True
@@ -30,14 +30,29 @@ RULES = {
     "b: the path matches": ((ID, "ada"), {"plan": "pro"}, "ada", {ID: "ada"}),
     "b: an email matches in any case": ((EMAIL, "ADA@x.y"), {}, "ada", {EMAIL: "ADA@x.y"}),
     "b: and gains an email": ((ID, "bob"), {EMAIL: "bob@x.y"}, "bob", {ID: "bob", EMAIL: "bob@x.y"}),
-    "c: only the body matches, by email": ((ID, "carol"), {EMAIL: "carol@x.y"}, "carol@x.y", {ID: "carol", EMAIL: "carol@x.y"}),
+    "c: only the body matches, by email": (
+        (ID, "carol"),
+        {EMAIL: "carol@x.y"},
+        "carol@x.y",
+        {ID: "carol", EMAIL: "carol@x.y"},
+    ),
     "c: only the body matches, by id": ((EMAIL, "b@x.y"), {ID: "bob"}, "bob", {EMAIL: "b@x.y", ID: "bob"}),
     "f: a new id with an email in use": ((ID, "ada-2"), {EMAIL: "ada@x.y"}, "ada", {ID: "ada-2", EMAIL: "ada@x.y"}),
     "a stranger becomes a person": ((ID, "stranger"), {}, "stranger", {ID: "stranger"}),
-    "a stranger's id goes to whom the body names": ((ID, "stranger"), {EMAIL: "carol@x.y"}, "carol@x.y", {ID: "stranger", EMAIL: "carol@x.y"}),
+    "a stranger's id goes to whom the body names": (
+        (ID, "stranger"),
+        {EMAIL: "carol@x.y"},
+        "carol@x.y",
+        {ID: "stranger", EMAIL: "carol@x.y"},
+    ),
     "an id may change the email": ((ID, "ada"), {EMAIL: "ada@new"}, "ada", {ID: "ada", EMAIL: "ada@new"}),
-    "a cio_id may change everything": ((CIO, "03000001"), {ID: "countess", EMAIL: "c@x.y"}, "ada", {ID: "countess", EMAIL: "c@x.y"}),
-}  # fmt: skip
+    "a cio_id may change everything": (
+        (CIO, "03000001"),
+        {ID: "countess", EMAIL: "c@x.y"},
+        "ada",
+        {ID: "countess", EMAIL: "c@x.y"},
+    ),
+}
 
 
 @pytest.mark.parametrize(("address", "attributes", "whom", "claims"), RULES.values(), ids=RULES)
@@ -52,14 +67,29 @@ def test_an_identify_finds_its_person(people, address, attributes, whom, claims)
 
 REFUSED = {
     "d: path and body are two people": ((ID, "ada"), {EMAIL: "carol@x.y"}, Fidelity(), "I-failed-attribute-change"),
-    "d: the body's id and email are two people": ((ID, "new"), {ID: "bob", EMAIL: "ada@x.y"}, Fidelity(), "I-failed-attribute-change"),
+    "d: the body's id and email are two people": (
+        (ID, "new"),
+        {ID: "bob", EMAIL: "ada@x.y"},
+        Fidelity(),
+        "I-failed-attribute-change",
+    ),
     "e: nobody has this cio_id": ((CIO, "0300ffff"), {}, Fidelity(), "I-unknown-cio-id"),
     "only a cio_id changes an id": ((ID, "ada"), {ID: "countess"}, Fidelity(), "I-failed-attribute-change"),
-    "an email does not change itself": ((EMAIL, "ada@x.y"), {EMAIL: "new@x.y"}, Fidelity(), "I-failed-attribute-change"),
-    "the workspace forbids it": ((ID, "ada"), {EMAIL: "new@x.y"}, Fidelity(email_update_by_id=False), "I-failed-attribute-change"),
+    "an email does not change itself": (
+        (EMAIL, "ada@x.y"),
+        {EMAIL: "new@x.y"},
+        Fidelity(),
+        "I-failed-attribute-change",
+    ),
+    "the workspace forbids it": (
+        (ID, "ada"),
+        {EMAIL: "new@x.y"},
+        Fidelity(email_update_by_id=False),
+        "I-failed-attribute-change",
+    ),
     "_update never creates": ((ID, "new"), {"_update": True}, Fidelity(), "I-update-only"),
     "_update does not take a stranger for a person": ((ID, "stranger"), {"_update": True}, Fidelity(), "I-update-only"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("address", "attributes", "fidelity", "code"), REFUSED.values(), ids=REFUSED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cio_middleware.sandbox.matching import MISSING, differences, matches, nearest, unknown_operator
+from cio_middleware.sandbox.matching import MISSING, differences, matches, mistake, nearest
 
 ROW = {"name": "order", "n": 42, "tags": ["a", "b"], "deep": {"x": 1, "y": None}, "flag": True}
 
@@ -69,7 +69,16 @@ def test_the_nearest_has_the_same_name_and_the_fewest_differences():
     assert found[0]["diff"] == [["data.b", 1, 0]]
 
 
-@pytest.mark.parametrize(("pattern", "strange"), [({"a": [{"$gte": 1}]}, "$gte"), ({"a": {"$gt": 1}}, None)])
-def test_an_operator_that_is_not_known_is_found(pattern, strange):
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [
+        ({"a": [{"$gte": 1}]}, "$gte is no operator. Known: $any"),
+        ({"a": {"$regex": "("}}, "is no regular expression"),
+        ({"a": {"b": {"$in": "x"}}}, "$in takes a list"),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_a_pattern_is_found(pattern, says):
     """A typing mistake must not make a pattern that never matches."""
-    assert unknown_operator(pattern) == strange
+    assert says in str(mistake(pattern))
+    assert mistake({"a": [{"$gt": 1}, {"$regex": "^a"}, "$5"]}) is None

@@ -71,7 +71,7 @@ LIMITS = {
 
 @pytest.mark.parametrize(("judge", "limit", "code"), LIMITS.values(), ids=LIMITS)
 def test_a_limit_is_in_bytes_and_inclusive(judge, limit, code):
-    """n bytes are accepted and n + 1 refused, whether a character takes one byte or three."""
+    """N bytes are accepted and n + 1 refused, whether a character takes one byte or three."""
     assert judge("a" * limit) == ()
     assert [finding.code for finding in judge("a" * (limit + 1))] == [code]
     tail = "a" * (limit % 3)
@@ -90,7 +90,7 @@ def test_a_limit_is_in_bytes_and_inclusive(judge, limit, code):
     ids=["attributes", "v2-item", "v1-data", "segment"],
 )
 def test_a_count_or_a_size_is_inclusive(judge, limit, code):
-    """n is accepted and n + 1 refused."""
+    """N is accepted and n + 1 refused."""
     assert judge(limit) == ()
     assert [finding.code for finding in judge(limit + 1)] == [code]
 
@@ -120,34 +120,114 @@ WRONG = {
     "v1 id is a number": (lambda: identify({"id": 7}), "id attribute must be a string value", "id"),
     "v1 id is empty": (lambda: identify({"id": ""}), "id attribute cannot be an empty string", "id"),
     "v1 body is a list": (lambda: identify([1]), "the body must be a JSON object", ""),
-    "v1 long value": (lambda: identify({"X": "a" * 1001}), "value for attribute 'X' cannot be longer than 1000 bytes", "X"),
-    "v1 relationships": (lambda: identify({"cio_relationships": []}), "cio_relationships must be an object with an action and relationships", "cio_relationships"),
-    "v1 invite": (lambda: v1("POST", "/api/v1/events", {"name": "x"}), "anonymous_id or data.recipient must be present", "data.recipient"),
-    "v1 merge": (lambda: v1("POST", "/api/v1/merge_customers", {"primary": {"id": "a", "email": "b"}, "secondary": {"id": "c"}}), "exactly one of id, email, cio_id must be present", "primary"),
-    "v1 merge half": (lambda: v1("POST", "/api/v1/merge_customers", {"primary": {"id": "a"}}), "secondary must be present", "secondary"),
+    "v1 long value": (
+        lambda: identify({"X": "a" * 1001}),
+        "value for attribute 'X' cannot be longer than 1000 bytes",
+        "X",
+    ),
+    "v1 relationships": (
+        lambda: identify({"cio_relationships": []}),
+        "cio_relationships must be an object with an action and relationships",
+        "cio_relationships",
+    ),
+    "v1 invite": (
+        lambda: v1("POST", "/api/v1/events", {"name": "x"}),
+        "anonymous_id or data.recipient must be present",
+        "data.recipient",
+    ),
+    "v1 merge": (
+        lambda: v1("POST", "/api/v1/merge_customers", {"primary": {"id": "a", "email": "b"}, "secondary": {"id": "c"}}),
+        "exactly one of id, email, cio_id must be present",
+        "primary",
+    ),
+    "v1 merge half": (
+        lambda: v1("POST", "/api/v1/merge_customers", {"primary": {"id": "a"}}),
+        "secondary must be present",
+        "secondary",
+    ),
     "v1 device": (lambda: v1("PUT", "/api/v1/customers/a/devices", {}), "device must be present", "device"),
-    "v1 device id": (lambda: v1("PUT", "/api/v1/customers/a/devices", {"device": {"platform": "ios"}}), "device id must be present", "device.id"),
-    "v1 platform": (lambda: v1("PUT", "/api/v1/customers/a/devices", {"device": {"id": "t", "platform": "web"}}), "device platform must be ios or android", "device.platform"),
-    "v1 metric": (lambda: v1("POST", "/api/v1/metrics", {"metric": "opened"}), "delivery_id must be present", "delivery_id"),
-    "v1 form": (lambda: v1("POST", "/api/v1/forms/f/submit", {"data": {"id": "a", "email": "b"}}), "exactly one of id, email must be present", "data"),
-    "v1 form value": (lambda: v1("POST", "/api/v1/forms/f/submit", {"data": {"id": "a", "n": 1}}), "form values must be strings", "data.n"),
+    "v1 device id": (
+        lambda: v1("PUT", "/api/v1/customers/a/devices", {"device": {"platform": "ios"}}),
+        "device id must be present",
+        "device.id",
+    ),
+    "v1 platform": (
+        lambda: v1("PUT", "/api/v1/customers/a/devices", {"device": {"id": "t", "platform": "web"}}),
+        "device platform must be ios or android",
+        "device.platform",
+    ),
+    "v1 metric": (
+        lambda: v1("POST", "/api/v1/metrics", {"metric": "opened"}),
+        "delivery_id must be present",
+        "delivery_id",
+    ),
+    "v1 form": (
+        lambda: v1("POST", "/api/v1/forms/f/submit", {"data": {"id": "a", "email": "b"}}),
+        "exactly one of id, email must be present",
+        "data",
+    ),
+    "v1 form value": (
+        lambda: v1("POST", "/api/v1/forms/f/submit", {"data": {"id": "a", "n": 1}}),
+        "form values must be strings",
+        "data.n",
+    ),
     "v2 no item": (lambda: v2(7), "item must be an object", ""),
     "v2 no type": (lambda: v2({"action": "event"}), "type must be present", "type"),
     "v2 no action": (lambda: v2({"type": "person"}), "action must be present", "action"),
     "v2 strange type": (lambda: v2(item("event", "robot")), "type must be one of delivery, object, person", "type"),
     "v2 strange action": (lambda: v2(item("explode", "delivery")), "action must be one of event", "action"),
-    "v2 no identifiers": (lambda: v2({"type": "person", "action": "delete"}), "identifiers must be present", "identifiers"),
-    "v2 two identifiers": (lambda: v2({**item("delete"), "identifiers": {"id": "a", "email": "b"}}), "exactly one of id, email, phone, cio_id must be present", "identifiers"),
-    "v2 id is a number": (lambda: v2({**item("delete"), "identifiers": {"id": 7}}), "id attribute must be a string value", "identifiers.id"),
-    "v2 id is empty": (lambda: v2({**item("delete"), "identifiers": {"id": ""}}), "id attribute cannot be an empty string", "identifiers.id"),
-    "v2 phone": (lambda: v2({**item("delete"), "identifiers": {"phone": "555"}}), "phone must be in E.164 format", "identifiers.phone"),
-    "v2 long value": (lambda: v2(item("identify", attributes={"suburb": "a" * 1001})), "property value cannot be longer than 1000 bytes", "attributes.suburb"),
-    "v2 relationships": (lambda: v2(item("add_relationships")), "cio_relationships must be present", "cio_relationships"),
-    "v2 relationships object": (lambda: v2(item("add_relationships", cio_relationships={})), "cio_relationships must be an array", "cio_relationships"),
+    "v2 no identifiers": (
+        lambda: v2({"type": "person", "action": "delete"}),
+        "identifiers must be present",
+        "identifiers",
+    ),
+    "v2 two identifiers": (
+        lambda: v2({**item("delete"), "identifiers": {"id": "a", "email": "b"}}),
+        "exactly one of id, email, phone, cio_id must be present",
+        "identifiers",
+    ),
+    "v2 id is a number": (
+        lambda: v2({**item("delete"), "identifiers": {"id": 7}}),
+        "id attribute must be a string value",
+        "identifiers.id",
+    ),
+    "v2 id is empty": (
+        lambda: v2({**item("delete"), "identifiers": {"id": ""}}),
+        "id attribute cannot be an empty string",
+        "identifiers.id",
+    ),
+    "v2 phone": (
+        lambda: v2({**item("delete"), "identifiers": {"phone": "555"}}),
+        "phone must be in E.164 format",
+        "identifiers.phone",
+    ),
+    "v2 long value": (
+        lambda: v2(item("identify", attributes={"suburb": "a" * 1001})),
+        "property value cannot be longer than 1000 bytes",
+        "attributes.suburb",
+    ),
+    "v2 relationships": (
+        lambda: v2(item("add_relationships")),
+        "cio_relationships must be present",
+        "cio_relationships",
+    ),
+    "v2 relationships object": (
+        lambda: v2(item("add_relationships", cio_relationships={})),
+        "cio_relationships must be an array",
+        "cio_relationships",
+    ),
     "v2 token": (lambda: v2(item("delete_device", device={"id": "t"})), "device token must be present", "device.token"),
-    "v2 object": (lambda: v2(item("identify", "object", identifiers={"object_type_id": "1"})), "object_id must be present", "identifiers.object_id"),
-    "v2 delivery": (lambda: v2(item("event", "delivery", name="seen", attributes={"device_token": "t"})), "name must be opened, converted or delivered", "name"),
-}  # fmt: skip
+    "v2 object": (
+        lambda: v2(item("identify", "object", identifiers={"object_type_id": "1"})),
+        "object_id must be present",
+        "identifiers.object_id",
+    ),
+    "v2 delivery": (
+        lambda: v2(item("event", "delivery", name="seen", attributes={"device_token": "t"})),
+        "name must be opened, converted or delivered",
+        "name",
+    ),
+}
 
 
 @pytest.mark.parametrize(("judge", "message", "field"), WRONG.values(), ids=WRONG)
@@ -159,20 +239,26 @@ def test_a_mistake_is_named_in_customer_ios_words(judge, message, field):
 RIGHT = [
     item("identify", attributes={"plan": "pro", "tags": ["a"], "address": {"city": "x"}}, timestamp=1),
     item("identify", cio_relationships=[{"identifiers": {"object_type_id": "1", "object_id": "acme"}}]),
-    item("delete"), item("suppress"), item("unsuppress"),
-    item("event", name="order"), item("page", name="/x"), item("screen", name="home"),
+    item("delete"),
+    item("suppress"),
+    item("unsuppress"),
+    item("event", name="order"),
+    item("page", name="/x"),
+    item("screen", name="home"),
     {**item("event", name="order"), "identifiers": {"anonymous_id": "v"}},
     {**item("event", name="order"), "identifiers": {"phone": "+15551234567"}},
-    item("add_device", device={"token": "t", "platform": "ios"}), item("delete_device", device={"token": "t"}),
+    item("add_device", device={"token": "t", "platform": "ios"}),
+    item("delete_device", device={"token": "t"}),
     {"type": "person", "action": "merge", "primary": {"id": "a"}, "secondary": {"email": "b@x"}},
-    item("add_relationships", cio_relationships=[]), item("delete_relationships", cio_relationships=[]),
+    item("add_relationships", cio_relationships=[]),
+    item("delete_relationships", cio_relationships=[]),
     item("identify", "object", identifiers={"object_id": "acme"}, attributes={"size": 3}),
     item("identify_anonymous", "object", identifiers={"object_id": "acme"}, cio_relationships=[]),
     item("delete", "object", identifiers={"cio_object_id": "ob1"}),
     item("add_relationships", "object", identifiers={"object_id": "acme"}, cio_relationships=[]),
     item("delete_relationships", "object", identifiers={"object_id": "acme"}, cio_relationships=[]),
     item("event", "delivery", name="opened", attributes={"device_token": "t"}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,234 @@
+"""Every fault, as a client sees it on a real socket, and what the sandbox remembers of it."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+import pytest
+
+from cio_middleware.sandbox.fidelity import Fidelity
+from cio_middleware.sandbox.store import House
+from cio_middleware.testing import Sandbox
+
+ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+BATCH = {
+    "batch": [
+        {"type": "person", "action": "event", "identifiers": {"id": "ada"}, "name": "order", "id": ULID},
+        {"type": "person", "action": "event", "identifiers": {"id": "ada"}, "name": "page", "id": ULID[:-1] + "W"},
+    ]
+}
+
+
+def send(http):
+    """Send the batch once."""
+    return http.post("/api/v2/batch", json=BATCH)
+
+
+def test_a_status_is_answered_and_nothing_is_stored(http, sandbox):
+    """The items are remembered with their ids, and the caller gets the status and the header."""
+    sandbox.faults.script(["429;retry_after=7"])
+    reply = send(http)
+
+    assert (reply.status_code, reply.headers["retry-after"]) == (429, "7")
+    assert [(row.event_id, row.verdict, row.statuses) for row in sandbox.events("order")] == [(ULID, "fault", (429,))]
+    assert (sandbox.count("order"), sandbox.bad) == (0, [])
+    assert "ada" not in sandbox.people
+
+
+def test_a_429_may_come_without_a_hint_when_to_return(http, sandbox):
+    """Customer.io documents no Retry-After, so a client must do without."""
+    sandbox.faults.script(["429"])
+    assert "retry-after" not in send(http).headers
+
+
+def test_every_429_may_carry_a_hint_if_the_house_says_so():
+    """Whether the real one does is unpublished, so it is a choice; a header of the fault's own wins."""
+    with Sandbox.running(house=House(fidelity=Fidelity(retry_after_on_429="2"))) as sandbox:
+        sandbox.faults.script(["429", "429;retry_after=9"])
+        with httpx.Client(base_url=sandbox.url, auth=("dev", "key"), trust_env=False) as http:
+            assert [send(http).headers["retry-after"] for _ in range(2)] == ["2", "9"]
+
+
+@pytest.mark.parametrize(
+    ("step", "error", "stored"),
+    [
+        ("reset", httpx.ReadError, 0),
+        ("ack_lost", httpx.ReadError, 1),
+        ("reset=after_headers", httpx.ReadError, 1),
+        ("reset=mid_body", httpx.ReadError, 1),
+    ],
+)
+def test_a_reset_is_a_reset(http, sandbox, step, error, stored):
+    """The client sees the connection break, and what was stored depends on where it broke."""
+    sandbox.faults.script([step])
+    with pytest.raises(error, match="reset by peer"):
+        send(http)
+
+    assert sandbox.count("order") == stored
+    assert sandbox.requests()[0].status is None
+    assert send(http).status_code == 200
+    assert sandbox.duplicates("order") == stored
+
+
+def test_a_reply_that_is_cut_had_begun(http, sandbox):
+    """After the headers the status is known, and the body never ends."""
+    sandbox.faults.script(["reset=after_headers", "reset=mid_body"])
+    begun = []
+    for _ in range(2):
+        with http.stream("POST", "/api/v2/batch", json=BATCH) as reply:
+            assert reply.status_code == 200
+            with pytest.raises(httpx.ReadError):
+                begun += list(reply.iter_raw())
+    assert begun in ([], [b"{"])
+
+
+def test_attempts_count_what_faults_answered(http, sandbox):
+    """The row that was stored knows the outcome of every request that tried before."""
+    sandbox.faults.script(["503", "reset", "429;retry_after=1", "ack_lost", "ok"])
+    for _ in range(5):
+        try:
+            send(http)
+        except httpx.ReadError:
+            continue
+
+    stored = sandbox.wait_for("order")
+    assert (stored.attempts, stored.statuses) == (4, (503, "reset", 429, "ack_lost"))
+    (repeat,) = sandbox.events("order", verdict="duplicate")
+    assert (repeat.attempts, repeat.statuses[-1]) == (5, 200)
+    assert sandbox.people["ada"].events == [ULID, ULID[:-1] + "W"]
+
+
+def test_attempts_of_what_has_no_id_are_told_by_their_bytes(http, sandbox):
+    """An identify that failed is a retry; the same identify after a success is a new one."""
+    sandbox.faults.script(["503", "ok*"])
+    for _ in range(3):
+        http.put("/api/v1/customers/ada", json={"plan": "pro"})
+    assert [row.statuses for row in sandbox.events(kind="identify")] == [(503,), (503, 200), (200,)]
+
+
+def test_a_partial_failure_refuses_the_items_it_names(http, sandbox):
+    """The others are stored."""
+    sandbox.faults.script(["partial=0"])
+    reply = send(http)
+
+    assert reply.status_code == 207
+    assert [error["batch_index"] for error in reply.json()["errors"]] == [0]
+    assert sandbox.people["ada"].event_names == ["page"]
+    assert [row.verdict for row in sandbox.events()] == ["fault", "accepted_but"]
+    assert send(http).json() == {}
+    assert sandbox.people["ada"].event_names == ["page", "order"]
+
+
+def test_a_hang_lasts_until_the_client_gives_up(http, sandbox):
+    """Nothing is answered and nothing stored."""
+    sandbox.faults.script(["hang"])
+    with pytest.raises(httpx.ReadTimeout):
+        http.post("/api/v2/batch", json=BATCH, timeout=0.1)
+    assert sandbox.count("order") == 0
+    assert sandbox.events("order")[0].statuses == ("hang",)
+
+
+def test_latency_delays_and_then_all_is_normal(http, sandbox):
+    """The event is stored, and the answer comes late."""
+    sandbox.faults.script(["latency=60"])
+    began = time.monotonic()
+    assert send(http).json() == {}
+    assert time.monotonic() - began >= 0.06
+    assert sandbox.wait_for("order").statuses == (200,)
+
+
+def test_a_page_of_html_with_a_200_stores_nothing(http, sandbox):
+    """A proxy in between answers like that, and a client must not take it for success."""
+    sandbox.faults.script(["html"])
+    reply = send(http)
+    assert reply.status_code == 200
+    assert reply.headers["content-type"].startswith("text/html")
+    assert sandbox.count("order") == 0
+
+
+def test_a_redirect_points_elsewhere_with_the_same_path(http, sandbox):
+    """307 asks for the same request at another base."""
+    sandbox.faults.script(["redirect=https://track-eu.test/"])
+    reply = send(http)
+    assert (reply.status_code, reply.headers["location"]) == (307, "https://track-eu.test/api/v2/batch")
+    assert sandbox.count("order") == 0
+
+
+@pytest.mark.parametrize("api", ["/api/v1/customers/ada/events", "/api/v2/entity"])
+def test_a_partial_failure_of_a_single_call_is_a_400(http, sandbox, api):
+    """There is one item, and it is refused in the envelope of its API."""
+    sandbox.faults.script(["partial=0"])
+    reply = http.post(api, json=BATCH["batch"][0])
+    assert reply.status_code == 400
+    assert sandbox.count("order") == 0
+
+
+def test_a_rule_picks_its_requests(http, sandbox):
+    """The name of an event in the batch decides, and the first two are hit."""
+    rule = sandbox.faults.rule(
+        match={"endpoint": "track.v2.batch", "name": "ord*"},
+        when={"mode": "first", "n": 2},
+        do={"type": "status", "status": 500},
+    )
+    assert [send(http).status_code for _ in range(3)] == [500, 500, 200]
+    assert http.put("/api/v1/customers/ada", json={}).status_code == 200
+    assert [(shown.id, shown.seen, shown.hits) for shown in sandbox.faults.rules()] == [(rule, 3, 2)]
+
+    sandbox.faults.clear()
+    assert sandbox.faults.rules() == []
+
+
+def test_a_script_counts_the_requests_that_it_matches(http, sandbox):
+    """Others pass between its steps."""
+    sandbox.faults.script(["503"], match={"endpoint": "track.v1.*"})
+    assert send(http).status_code == 200
+    assert [http.put("/api/v1/customers/ada", json={}).status_code for _ in range(2)] == [503, 200]
+
+
+def test_chance_is_the_same_every_time(http, sandbox):
+    """A seed makes a flaky service repeatable."""
+    runs = []
+    for _ in range(2):
+        sandbox.faults.rule(when={"mode": "chance", "p": 0.5, "seed": 7}, do={"type": "status", "status": 503})
+        runs.append([http.put("/api/v1/customers/ada", json={}).status_code for _ in range(20)])
+        sandbox.faults.clear()
+    assert runs[0] == runs[1]
+    assert set(runs[0]) == {200, 503}
+
+
+def test_a_fault_of_one_workspace_leaves_the_others_alone(http, sandbox):
+    """Tests that share a server throw faults side by side."""
+    with sandbox.workspace("somebody-else") as other:
+        other.faults.script(["503*"])
+        assert send(http).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "says"),
+    [
+        ("PUT", "/faults/script", {"steps": ["ok", "boom"]}, 'step 2 "boom" is unknown. Known steps:'),
+        ("PUT", "/faults/script", {}, "Type: "),
+        ("PUT", "/faults/script", [], "Type: "),
+        ("POST", "/faults", {"do": {"type": "explode"}}, "Type one of: ok, status"),
+        ("POST", "/faults", {}, "Type: "),
+    ],
+)
+def test_a_fault_that_cannot_be_read_is_a_400_that_says_what_to_type(sandbox, method, path, body, says, web):
+    """The error carries the place and an example."""
+    url = f"{sandbox.url}/_sandbox/v1{path}"
+    reply = web.request(method, url, json=body, headers={"X-Cio-Sandbox": "1"})
+    assert reply.status_code == 400
+    assert says in reply.json()["error"]["message"]
+
+
+def test_a_rule_can_be_replaced_and_removed(sandbox, web):
+    """By the id that it was given or that it chose."""
+    url, headers = f"{sandbox.url}/_sandbox/v1/faults/slow", {"X-Cio-Sandbox": "1", "X-Cio-Workspace": sandbox.site_id}
+    for ms in (10, 20):
+        web.put(url, json={"do": {"type": "latency", "ms": ms}}, headers=headers)
+    assert [(rule.id, rule.do["ms"]) for rule in sandbox.faults.rules()] == [("slow", 20)]
+
+    assert web.delete(url, headers=headers).status_code == 200
+    assert web.delete(url, headers=headers).status_code == 404
+    assert sandbox.faults.rules() == []

@@ -1,0 +1,273 @@
+"""The bounded queue in memory: who holds what, in which order, and what the ledger says of it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+
+from cio_middleware._events import Envelope, Receipt
+from cio_middleware._stats import DropReason, Ledger
+from cio_middleware.queues.memory import DeadLetters, MemoryQueue
+from cio_middleware.testing.clock import ManualClock
+
+
+def envelope(name: object, route: str = "batch") -> Envelope:
+    """An envelope that is told apart by its id."""
+    return Envelope(str(name), "event", route, 0, 0.0)
+
+
+class Filled:
+    """A queue and its ledger; `put` captures first, as the client does."""
+
+    def __init__(self, *, max_events: int = 100, max_bytes: int = 10_000, overflow: str = "drop_newest") -> None:
+        self.ledger = Ledger()
+        self.clock = ManualClock()
+        self.queue = MemoryQueue(
+            max_events=max_events, max_bytes=max_bytes, overflow=overflow, ledger=self.ledger, clock=self.clock
+        )
+
+    def put(self, name: object, size: int = 10, route: str = "batch", *, may_block: bool = False) -> Receipt:
+        """Capture and put one event; a refusal is counted, as the client does."""
+        self.ledger.capture()
+        receipt = self.queue.put(envelope(name, route), b"x" * size, may_block=may_block)
+        if receipt.reason is not None:
+            self.ledger.drop(receipt.reason)
+        return receipt
+
+    def names(self, lease) -> list[str]:
+        """Which events a lease holds."""
+        return [entry[0].event_id for entry in lease.entries]
+
+
+def test_events_leave_in_the_order_of_put():
+    """First in, first out, as many as asked for."""
+    filled = Filled()
+    for name in "abcde":
+        filled.put(name)
+    assert filled.names(filled.queue.lease(3, 1000)) == ["a", "b", "c"]
+    assert filled.names(filled.queue.lease(3, 1000)) == ["d", "e"]
+    assert filled.queue.lease(3, 1000) is None
+
+
+def test_what_comes_back_takes_its_old_place():
+    """A nack puts exactly what is not settled back in front, in order."""
+    filled = Filled()
+    for name in "abcd":
+        filled.put(name)
+    lease = filled.queue.lease(3, 1000)
+    filled.queue.ack(lease, [1])
+    filled.queue.nack(lease)
+    assert filled.names(filled.queue.lease(10, 1000)) == ["a", "c", "d"]
+
+
+def test_a_lease_is_cut_at_exactly_the_bytes_of_the_body():
+    """Items, commas and envelope together fill the limit to the byte, and one byte less takes one item less."""
+    filled = Filled()
+    for name in range(10):
+        filled.put(name, size=100)
+    body_of_three = len(b'{"batch":[') + 3 * 100 + 2 + len(b"]}")
+    lease = filled.queue.lease(100, body_of_three)
+    assert len(lease.entries) == 3
+    assert len(filled.queue.lease(100, body_of_three - 1).entries) == 2
+
+
+def test_an_event_that_travels_alone_is_leased_alone():
+    """A single neither joins a batch nor is joined."""
+    filled = Filled()
+    for name, route in [("a", "batch"), ("b", "single"), ("c", "single"), ("d", "batch"), ("e", "batch")]:
+        filled.put(name, route=route)
+    leases = [filled.names(filled.queue.lease(10, 1000)) for _ in range(4)]
+    assert leases == [["a"], ["b"], ["c"], ["d", "e"]]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "sizes"),
+    [({"max_events": 3}, [10, 10, 10, 10]), ({"max_bytes": 35}, [10, 10, 15, 1])],
+    ids=["events", "bytes"],
+)
+def test_a_full_queue_refuses_with_a_reason(bounds, sizes):
+    """At its bound the queue refuses the newest, and what it has stays."""
+    filled = Filled(**bounds)
+    receipts = [filled.put(number, size) for number, size in enumerate(sizes)]
+    assert [receipt.reason for receipt in receipts] == [None, None, None, DropReason.QUEUE_FULL]
+    assert filled.ledger.read().dropped == {DropReason.QUEUE_FULL: 1}
+    assert filled.ledger.read().pending == 3
+
+
+def test_leased_events_still_count_against_the_bound():
+    """What is under way still takes its place, or a slow sink would let memory grow."""
+    filled = Filled(max_events=2)
+    filled.put("a")
+    filled.put("b")
+    lease = filled.queue.lease(10, 1000)
+    assert filled.put("c").reason is DropReason.QUEUE_FULL
+    filled.queue.ack(lease, [0])
+    assert filled.put("d").reason is None
+
+
+def test_drop_oldest_makes_room_and_counts():
+    """With drop_oldest the newest event gets in, and the oldest is counted as evicted."""
+    filled = Filled(max_events=2, overflow="drop_oldest")
+    for name in "abc":
+        assert filled.put(name).reason is None
+    assert filled.names(filled.queue.lease(10, 1000)) == ["b", "c"]
+    assert filled.ledger.read().dropped == {DropReason.EVICTED: 1}
+
+
+def test_drop_oldest_does_not_touch_what_is_leased():
+    """An event that is being delivered is not evicted: the newest is refused instead."""
+    filled = Filled(max_events=1, overflow="drop_oldest")
+    filled.put("a")
+    filled.queue.lease(10, 1000)
+    assert filled.put("b").reason is DropReason.QUEUE_FULL
+
+
+def test_block_waits_for_room():
+    """With block, put waits in its thread until an event is settled."""
+    filled = Filled(max_events=1, overflow="block")
+    filled.put("a")
+    lease = filled.queue.lease(10, 1000)
+    threading.Timer(0.05, lambda: filled.queue.ack(lease, [0])).start()
+    assert filled.put("b", may_block=True).reason is None
+
+
+def test_block_is_bounded():
+    """A put that finds no room within a second is refused, so no request hangs for ever."""
+    filled = Filled(max_events=1, overflow="block")
+    filled.put("a")
+    assert filled.put("b", may_block=True).reason is DropReason.QUEUE_FULL
+
+
+def test_block_never_waits_where_it_must_not():
+    """On an event loop's thread a full queue refuses at once."""
+    filled = Filled(max_events=1, overflow="block")
+    filled.put("a")
+    assert filled.put("b", may_block=False).reason is DropReason.QUEUE_FULL
+
+
+def test_settling_after_abandon_changes_nothing():
+    """A delivery that outlives the queue's end cannot count its events a second time."""
+    filled = Filled()
+    for name in "abc":
+        filled.put(name)
+    lease = filled.queue.lease(2, 1000)
+    assert filled.queue.abandon(DropReason.SHUTDOWN_TIMEOUT) == 3
+    assert filled.queue.ack(lease, [0, 1]) == 0
+    assert filled.put("late").reason is DropReason.CLOSED
+    stats = filled.ledger.read()
+    assert stats.balanced
+    assert stats.dropped == {DropReason.SHUTDOWN_TIMEOUT: 3, DropReason.CLOSED: 1}
+    assert (stats.delivered, stats.pending) == (0, 0)
+
+
+def test_a_place_settles_once():
+    """Settling the same place twice counts it once."""
+    filled = Filled()
+    filled.put("a")
+    lease = filled.queue.lease(1, 1000)
+    assert [filled.queue.ack(lease, [0]), filled.queue.ack(lease, [0])] == [1, 0]
+    assert filled.ledger.read().delivered == 1
+
+
+def test_dead_letters_keep_the_newest_and_count_the_rest():
+    """The ring of refused events is bounded; what falls out becomes a drop with its own reason."""
+    ledger = Ledger()
+    letters = DeadLetters(ledger, keep=2)
+    for name in "abc":
+        ledger.capture()
+        letters.add((envelope(name), b"{}"), "why")
+    assert [letter.envelope.event_id for letter in letters] == ["b", "c"]
+    stats = ledger.read()
+    assert stats.balanced
+    assert (stats.dead_lettered, stats.dropped) == (2, {DropReason.DEAD_LETTERS_FULL: 1})
+
+
+def test_head_and_tail_tell_what_is_settled():
+    """`head` reaches a place only when everything before it is settled, leased or not."""
+    filled = Filled()
+    for name in "abc":
+        filled.put(name)
+    assert (filled.queue.head, filled.queue.tail) == (0, 3)
+    lease = filled.queue.lease(2, 1000)
+    filled.queue.ack(lease, [1])
+    assert filled.queue.head == 0
+    filled.queue.ack(lease, [0])
+    assert filled.queue.head == 2
+    assert filled.queue.next == 2
+
+
+class QueueModel(RuleBasedStateMachine):
+    """The queue beside a plain list: whatever happens, the order, the counts and the law agree."""
+
+    leases = Bundle("leases")
+
+    @initialize()
+    def begin(self):
+        """An empty queue."""
+        self.filled = Filled(max_events=6, max_bytes=200)
+        self.waiting: list[tuple[int, int]] = []
+        self.out: dict[object, dict[int, tuple[int, int]]] = {}
+        self.number = 0
+        self.settled = 0
+
+    @rule(size=st.integers(1, 120))
+    def put(self, size):
+        """One more event, or a refusal if the bounds say so."""
+        held = [*self.waiting, *(event for lease in self.out.values() for event in lease.values())]
+        fits = len(held) < 6 and sum(size for _, size in held) + size <= 200
+        receipt = self.filled.put(self.number, size)
+        assert (receipt.reason is None) == fits
+        if fits:
+            self.waiting.append((self.number, size))
+        self.number += 1
+
+    @rule(target=leases, most=st.integers(1, 4))
+    def lease(self, most):
+        """The oldest events, at most so many."""
+        lease = self.filled.queue.lease(most, 10_000)
+        if lease is None:
+            assert not self.waiting
+            return None
+        taken, self.waiting = self.waiting[:most], self.waiting[most:]
+        assert self.filled.names(lease) == [str(number) for number, _ in taken]
+        self.out[lease] = dict(enumerate(taken))
+        return lease
+
+    @rule(lease=leases, index=st.integers(0, 3), how=st.sampled_from(["ack", "drop", "dead"]))
+    def settle(self, lease, index, how):
+        """One place of a lease is settled, if it was not yet."""
+        if lease is None:
+            return
+        fresh = self.out.get(lease, {}).pop(index, None) is not None
+        queue = self.filled.queue
+        if how == "ack":
+            assert queue.ack(lease, [index]) == fresh
+        elif how == "drop":
+            assert queue.drop(lease, [index], DropReason.EXPIRED) == fresh
+        elif index < len(lease.entries):
+            assert queue.dead_letter(lease, index, "why") == fresh
+        self.settled += fresh
+
+    @rule(lease=consumes(leases))
+    def nack(self, lease):
+        """What is left of a lease comes back in front."""
+        if lease is not None:
+            self.filled.queue.nack(lease)
+            self.waiting = [*(event for _, event in sorted(self.out.pop(lease, {}).items())), *self.waiting]
+
+    @invariant()
+    def agrees(self):
+        """Depth, pending and the law."""
+        out = sum(len(lease) for lease in self.out.values())
+        stats = self.filled.ledger.read()
+        assert self.filled.queue.depth == len(self.waiting)
+        assert stats.pending == len(self.waiting) + out
+        assert stats.balanced
+
+
+TestQueueModel = QueueModel.TestCase
+TestQueueModel.settings = settings(max_examples=60, stateful_step_count=40, suppress_health_check=list(HealthCheck))
