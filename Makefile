@@ -53,9 +53,9 @@ layers: .venv/.has-test  ## who may import whom
 	$(say) layers "the drawing in pyproject.toml"
 	@report=$$($(BIN)/lint-imports --no-logo) || { echo "$$report"; exit 1; }
 
-docs: .venv/.has-test  ## every link between the pages leads somewhere
-	$(say) links "README.md and docs/"
-	@$(BIN)/python -m pytest -q tests/architecture/test_links.py
+docs: .venv/.has-test  ## every link leads somewhere, every block runs, every table is true
+	$(say) docs "README.md and docs/"
+	@$(BIN)/python -m pytest -q tests/architecture/test_links.py tests/docs
 
 bench: .venv/.has-test  ## the numbers that the documentation quotes
 	@$(BIN)/python -m benchmarks

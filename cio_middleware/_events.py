@@ -29,7 +29,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
     `id` is the workspace's own id for the person, `phone` is E.164. The value never shows in a repr.
 
     Raises:
-        InvalidEvent: none or several given, empty, not a string, or longer than 150 bytes.
+        InvalidEvent: none or several given, blank, not a string, or longer than 150 bytes.
     """
 
     id: str | None = None
@@ -42,6 +42,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
         if (
             type(self.id) is str
             and 0 < len(self.id) <= _SURELY_SHORT
+            and not self.id.isspace()
             and self.email is self.cio_id is self.phone is None
         ):
             return
@@ -50,8 +51,8 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
             message = f"an Identity takes exactly one of id, email, cio_id, phone; got {', '.join(given) or 'none'}."
             raise InvalidEvent(message)
         field, value = given.popitem()
-        if not isinstance(value, str) or not value:
-            what = "is empty" if value == "" else f"is a {type(value).__name__}, not a string"
+        if not isinstance(value, str) or not value.strip():
+            what = "is blank" if isinstance(value, str) else f"is a {type(value).__name__}, not a string"
             message = f"the person's {field} {what}. Pass the id that your workspace knows the person by."
             raise InvalidEvent(message)
         if (size := len(value.encode("utf-8", "surrogatepass"))) > IDENTIFIER_BYTES:
@@ -60,6 +61,8 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
                 "Pass the id, not a token or a name."
             )
             raise InvalidEvent(message)
+        if type(value) is not str:  # the encoder takes no subclass, such as an enum's member or Django's SafeString
+            msgspec.structs.force_setattr(self, field, str.__str__(value))
 
     @classmethod
     def of(cls, person: object) -> Identity:
@@ -71,7 +74,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
         if isinstance(person, str):
             return cls(id=str.__str__(person))
         if isinstance(person, int) and not isinstance(person, bool):
-            return cls(id=str(int(person)))
+            return cls(id=_digits(person))
         message = (
             f"person is a {type(person).__name__}. "
             "Pass the workspace's id as a string or an int, or cio.Identity(email=...)."
@@ -91,6 +94,13 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
 
     def __rich_repr__(self) -> Any:
         yield self.key[0], ...
+
+
+def _digits(number: int) -> str:
+    if number.bit_length() > 8 * IDENTIFIER_BYTES:  # Python refuses to write thousands of digits
+        message = f"person is a whole number of more than {IDENTIFIER_BYTES} digits. Pass the workspace's id."
+        raise InvalidEvent(message)
+    return str(int(number))
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -124,6 +134,10 @@ class Event(msgspec.Struct, frozen=True, gc=False):
 
     def __repr__(self) -> str:
         return f"Event(kind={self.kind!r}, event_id={self.event_id!r}, {len(self.attributes_json)} bytes)"
+
+    def __rich_repr__(self) -> Any:
+        yield "kind", self.kind
+        yield "event_id", self.event_id
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from . import _values
 from ._semconv import SCOPE, VERSION
@@ -22,9 +21,12 @@ CAPTURE = ("page", "campaign", "locale", "user_agent")
 KNOWN = (*CAPTURE, "ip")
 
 _CAMPAIGN = {f"utm_{key}": key for key in ("source", "medium", "campaign", "term", "content")}
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# Control characters, and those that break a line or turn the direction of what follows in a log.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,300}")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,20}")
 _ANONYMOUS_ID = re.compile(r"[A-Za-z0-9_.~-]{1,150}")
-_LOCALE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*")
+_LOCALE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8}){0,8}")
 _MAX_TEXT = 1000
 
 Header = Callable[[str], str]
@@ -36,7 +38,12 @@ def asgi_header(scope: Mapping[str, Any]) -> Header:
 
     def read(name: str) -> str:
         wanted = name.encode()
-        return next((value.decode("latin-1") for key, value in scope.get("headers") or () if key.lower() == wanted), "")
+        try:
+            found = [value.decode("latin-1") for key, value in scope.get("headers") or () if key.lower() == wanted]
+        except (AttributeError, TypeError, ValueError):  # no headers as ASGI has them
+            return ""
+        # HTTP/2 may bring the cookies in several headers.
+        return "; ".join(found) if name == "cookie" else next(iter(found), "")
 
     return read
 
@@ -54,47 +61,44 @@ def wsgi_header(environ: Mapping[str, Any]) -> Header:
 def asgi_context(scope: Mapping[str, Any], capture: tuple[str, ...], query_keys: tuple[str, ...]) -> dict[str, Any]:
     """The context of an ASGI request."""
     header = asgi_header(scope)
-    path = str(scope.get("path") or "/")
-    query = (scope.get("query_string") or b"").decode("latin-1")
-    peer = scope.get("client") or ("",)
-    return _context(
-        header,
-        _origin(str(scope.get("scheme") or "http"), header("host")),
-        path,
-        query,
-        str(peer[0]),
-        capture,
-        query_keys,
-    )
+    path, mount = _word(scope.get("path")) or "/", _word(scope.get("root_path")).rstrip("/")
+    # ASGI's path includes the mount, but not every server's does.
+    if mount and path != mount and not path.startswith(mount + "/"):
+        path = mount + path
+    raw, client = scope.get("query_string"), scope.get("client")
+    query = raw.decode("latin-1") if isinstance(raw, bytes) else ""
+    peer = _word(client[0]) if isinstance(client, (tuple, list)) and client else ""
+    origin = _origin(_word(scope.get("scheme")), header("host"))
+    return _context(header, origin, path, query, peer, capture, query_keys)
 
 
 def wsgi_context(environ: Mapping[str, Any], capture: tuple[str, ...], query_keys: tuple[str, ...]) -> dict[str, Any]:
     """The context of a WSGI request."""
     header = wsgi_header(environ)
-    raw = str(environ.get("SCRIPT_NAME", "")) + str(environ.get("PATH_INFO", ""))
+    raw = _word(environ.get("SCRIPT_NAME")) + _word(environ.get("PATH_INFO"))
     # WSGI hands bytes over as latin-1 text (PEP 3333).
     path = raw.encode("latin-1", "replace").decode("utf-8", "replace") or "/"
-    host = header("host") or str(environ.get("SERVER_NAME", ""))
-    origin = _origin(str(environ.get("wsgi.url_scheme") or "http"), host)
-    query = str(environ.get("QUERY_STRING", ""))
-    return _context(header, origin, path, query, str(environ.get("REMOTE_ADDR", "")), capture, query_keys)
+    host = header("host") or _word(environ.get("SERVER_NAME"))
+    origin = _origin(_word(environ.get("wsgi.url_scheme")), host)
+    query, peer = _word(environ.get("QUERY_STRING")), _word(environ.get("REMOTE_ADDR"))
+    return _context(header, origin, path, query, peer, capture, query_keys)
 
 
 def encode(context: Mapping[str, Any]) -> bytes:
     """The context as JSON bytes."""
-    return _values.encode(context).json
+    return _values.dump(context)
 
 
 def anonymous_id(cookies: str, name: str) -> str | None:
     """The browser's id from its cookies, if it looks like one. A hint about a browser, never a proof of who uses it."""
     if name not in cookies:
         return None
-    try:
-        morsel = SimpleCookie(cookies).get(name)
-    except CookieError:
-        return None
-    value = morsel.value if morsel is not None else ""
-    return value if _ANONYMOUS_ID.fullmatch(value) else None
+    # Not http.cookies: one odd cookie makes it forget all others, and some make it take seconds.
+    for cookie in cookies.split(";"):
+        key, _, value = cookie.partition("=")
+        if key.strip() == name and _ANONYMOUS_ID.fullmatch(found := value.strip(' \t"')):
+            return found
+    return None
 
 
 def check_capture(capture: Iterable[str]) -> tuple[str, ...]:
@@ -104,7 +108,7 @@ def check_capture(capture: Iterable[str]) -> tuple[str, ...]:
     Raises:
         ConfigurationError: a name that is not known.
     """
-    names = tuple(capture)
+    names = (capture,) if isinstance(capture, str) else tuple(capture)
     if unknown := [name for name in names if name not in KNOWN]:
         message = f"capture names {', '.join(map(repr, unknown))}: type some of {', '.join(KNOWN)}."
         raise ConfigurationError(message)
@@ -119,7 +123,7 @@ def _context(
     if "page" in capture:
         context["page"] = _page(header, origin, path, pairs, query_keys)
     if "campaign" in capture and (
-        campaign := {_CAMPAIGN[key]: text(value) for key, value in pairs if key in _CAMPAIGN}
+        campaign := {_CAMPAIGN[key]: cut for key, value in pairs if key in _CAMPAIGN and (cut := text(value))}
     ):
         if "campaign" in campaign:
             campaign["name"] = campaign.pop("campaign")
@@ -128,8 +132,8 @@ def _context(
         context["locale"] = locale
     if "user_agent" in capture and (agent := text(header("user-agent"))):
         context["userAgent"] = agent
-    if "ip" in capture and peer:
-        context["ip"] = text(peer)
+    if "ip" in capture and (ip := text(peer)):
+        context["ip"] = ip
     context["library"] = {"name": SCOPE, "version": VERSION}
     return context
 
@@ -137,9 +141,9 @@ def _context(
 def _page(
     header: Header, origin: str, path: str, pairs: list[tuple[str, str]], query_keys: tuple[str, ...]
 ) -> dict[str, str]:
-    page = {"path": text(path), "url": text(origin + quote(path, safe="/%:@!$&'()*+,;=~-._"))}
+    page = {"path": text(path), "url": text(origin + quote(path, safe="/:@!$&'()*+,;=~-._", errors="replace"))}
     if kept := [(key, value) for key, value in pairs if key in query_keys]:
-        page["search"] = text("?" + "&".join(f"{quote(key)}={quote(value)}" for key, value in kept))
+        page["search"] = text("?" + urlencode(kept, errors="replace"))
     if referrer := _without_query(header("referer")):
         page["referrer"] = referrer
     return page
@@ -153,7 +157,10 @@ def _query(query: str) -> list[tuple[str, str]]:
 
 
 def _origin(scheme: str, host: str) -> str:
-    return f"{scheme}://{_CONTROL.sub('', host)}" if host else ""
+    # What is no host could carry a password or a query into the URL.
+    if not _HOST.fullmatch(host):
+        return ""
+    return f"{scheme if _SCHEME.fullmatch(scheme) else 'http'}://{host}"
 
 
 def _without_query(url: str) -> str:
@@ -172,5 +179,10 @@ def _locale(accepted: str) -> str:
 
 
 def text(value: str) -> str:
-    """A value from outside, cleaned: no control characters, at most 1000 characters."""
-    return _CONTROL.sub("", value[:_MAX_TEXT])
+    """A value from outside, cleaned: no control characters, no lone surrogates, at most 1000 characters."""
+    cut = value[:_MAX_TEXT]
+    return _CONTROL.sub("", cut if cut.isascii() else _values.text(cut))
+
+
+def _word(value: object) -> str:
+    return value if isinstance(value, str) else ""

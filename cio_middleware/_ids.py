@@ -116,8 +116,8 @@ class Ulids:
         # The top bit of the counter starts at 0, which leaves half a million ids before the run is used up.
         first = (chance >> 60) & (_PER_RUN // 2 - 1)
         fresh = _Run(window, _text(window, 4), _text(chance, 6), itertools.count(first), {})
-        self._run = run.successor.setdefault(None, fresh)
-        return self._run
+        run = self._run = run.successor.setdefault(None, fresh)
+        return run
 
 
 def _text(value: int, pairs: int) -> str:

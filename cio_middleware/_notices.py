@@ -2,25 +2,32 @@
 Say a thing once per change of state, however many events it befalls.
 
 A log line per event would turn an outage of Customer.io into an outage of the log. Here a topic has a state: a line is
-written when the state changes, and a topic that stays in trouble is repeated once a minute with the count since.
+written when the state changes, and a topic that stays in trouble is repeated every ten minutes with the count since.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from dataclasses import dataclass
 
 from ._ids import Clock, SystemClock
 
 LOGGER = logging.getLogger("cio_middleware")
-REPEAT_AFTER = 60.0
+REPEAT_AFTER = 600.0
+MAX_TOPICS = 100
+MAX_LINES = 10
+"""Lines of one topic within `REPEAT_AFTER`, for a state that is made of changing text."""
+_THE_REST = "everything else"
 
 
 @dataclass(slots=True)
 class _Topic:
-    state: str
-    said_at: float
+    minute: float
+    state: str = ""
+    said_at: float = -math.inf
+    lines: int = 0
     unsaid: int = 0
 
 
@@ -42,11 +49,19 @@ class Notices:
         now = self._clock.monotonic()
         with self._lock:
             known = self._topics.get(topic)
-            if known is not None and known.state == state and now - known.said_at < REPEAT_AFTER:
+            if known is None:
+                if len(self._topics) >= MAX_TOPICS and not self._make_room(now):
+                    topic = state = _THE_REST
+                    message, args = "more kinds of trouble than the log can take", ()
+                known = self._topics.setdefault(topic, _Topic(now))
+            if now - known.minute >= REPEAT_AFTER:
+                known.minute, known.lines = now, 0
+            same = known.state == state and now - known.said_at < REPEAT_AFTER
+            if same or known.lines >= MAX_LINES:
                 known.unsaid += 1
                 return
-            again = known.unsaid if known is not None and known.state == state else 0
-            self._topics[topic] = _Topic(state, now)
+            again, known.unsaid = known.unsaid, 0
+            known.state, known.said_at, known.lines = state, now, known.lines + 1
         if again:
             message += " (%d more since the last line)"
             args = (*args, again)
@@ -61,3 +76,10 @@ class Notices:
             known = self._topics.pop(topic, None)
         if known is not None:
             self._logger.log(logging.INFO, message, *args)
+
+    def _make_room(self, now: float) -> bool:
+        """Forget topics that were last in trouble long ago; a topic made of changing text must not fill the memory."""
+        old = [topic for topic, known in self._topics.items() if now - known.said_at >= REPEAT_AFTER]
+        for topic in old:
+            del self._topics[topic]
+        return bool(old)

@@ -33,7 +33,7 @@ def load(named: object, *, group: str, built_in: Mapping[str, Callable[[], Any]]
     else:
         found = named
     if isinstance(found, type) or (callable(found) and not hasattr(found, methods[0])):
-        found = found()
+        found = _guarded(found, group, named, "made")
     missing = [method for method in methods if not callable(getattr(found, method, None))]
     if missing:
         protocol = f"cio_middleware.typing.{group.capitalize()}"
@@ -45,21 +45,31 @@ def load(named: object, *, group: str, built_in: Mapping[str, Callable[[], Any]]
 def _import(named: str, group: str, built_in: Mapping[str, object]) -> Any:
     if ":" in named:
         module, _, attribute = named.partition(":")
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            message = f"{group} {named!r} cannot be imported: {type(error).__name__}: {error}."
-            raise ConfigurationError(message) from error
-    found = list(entry_points(group=f"cio_middleware.{group}s", name=named))
-    if found:
-        return found[0].load()
-    meant = nearest(named, list(built_in))
+        return _guarded(lambda: getattr(importlib.import_module(module), attribute), group, named, "imported")
+    installed = entry_points(group=f"cio_middleware.{group}s")
+    found = {entry.value: entry for entry in installed if entry.name == named}
+    if len(found) > 1:
+        message = f"{group} {named!r} is what {' and '.join(sorted(found))} are both called. Type one of the two."
+        raise ConfigurationError(message)
+    for entry in found.values():
+        return _guarded(entry.load, group, named, "imported")
+    meant = nearest(named, [*built_in, *installed.names])
     hint = f" Did you mean {meant!r}?" if meant else ""
     message = (
         f"{group} is {named!r}: type one of {', '.join(built_in)}, a 'module:attr', "
         f"or the name of an installed plug-in.{hint}"
     )
     raise ConfigurationError(message)
+
+
+def _guarded(make: Callable[[], Any], group: str, named: object, done: str) -> Any:
+    try:
+        return make()
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        message = f"{group} {_shown(named)} cannot be {done}: {type(error).__name__}: {error}."
+        raise ConfigurationError(message) from error
 
 
 def _shown(named: object) -> str:

@@ -12,7 +12,6 @@ import enum
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 
 class DropReason(enum.StrEnum):
@@ -48,7 +47,7 @@ class Stats:
     forwarded: int = 0
     parked: int = 0
     pending: int = 0
-    dropped: Mapping[DropReason, int] = field(default_factory=lambda: MappingProxyType({}))
+    dropped: Mapping[DropReason, int] = field(default_factory=dict)
     requests: int = 0
     retries: int = 0
     values_replaced: int = 0
@@ -148,7 +147,8 @@ class Ledger:
                 forwarded=self._forwarded,
                 parked=self._parked,
                 pending=self._pending,
-                dropped=MappingProxyType(dict(self._dropped)),
+                # A plain dict of its own, so that a reading can be pickled and `dataclasses.asdict` takes it.
+                dropped=dict(self._dropped),
                 requests=self._requests,
                 retries=self._retries,
                 values_replaced=self._replaced,

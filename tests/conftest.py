@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,6 +29,19 @@ def _sandbox(sandbox_server: Sandbox) -> Iterator[Sandbox]:
     """A workspace of the test's own."""
     with sandbox_server.workspace(f"test{next(_workspaces)}") as workspace:
         yield workspace
+
+
+@pytest.fixture(name="eventually")
+def _eventually() -> Callable[..., None]:
+    """Waits until something holds, and fails when it does not in time."""
+
+    def wait(holds: Callable[[], object], timeout: float = 5.0) -> None:
+        until, pause = time.monotonic() + timeout, threading.Event()
+        while not holds():
+            assert time.monotonic() < until, "it did not come to hold in time"
+            pause.wait(0.003)
+
+    return wait
 
 
 @pytest.fixture(name="clock")

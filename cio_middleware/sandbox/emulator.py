@@ -237,7 +237,7 @@ class _Unreadable(Exception):
 def _nowhere(call: Call, nowhere: Nowhere) -> Refusal:
     path = call.raw_path.decode("latin-1")
     message = f"{call.method} {path} does not exist. {nowhere.hint}".strip()
-    finding = Finding("CIO-SBX-002", "unknown_endpoint", "", message, "Customer.io has no such call", nowhere.hint)
+    finding = Finding("CIO-SBX-002", "unknown_endpoint", "", message, message, nowhere.hint)
     status = HTTPStatus.METHOD_NOT_ALLOWED if nowhere.allowed else HTTPStatus.NOT_FOUND
     reply = replies.refusal(nowhere.endpoint.api, status, (finding,))
     if nowhere.allowed:

@@ -29,6 +29,8 @@ class CuttableProtocol(H11Protocol):
         self.logger = logging.getLogger(
             "cio_middleware.sandbox"
         )  # and not uvicorn's, which the host may use for itself
+        # Turned off here as well: uvicorn looks for handlers, and a host that has some would log people's ids in paths.
+        self.access_log = False
         self.app_state = {**self.app_state, "cut": partial(reset, transport)}
 
 

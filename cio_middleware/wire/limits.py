@@ -7,7 +7,6 @@ smaller reading is used.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -28,7 +27,6 @@ ATTRIBUTE_VALUE_BYTES = 1000
 _EARLIEST, _LATEST = 999_999_999, 100_000_000_000
 
 
-@lru_cache(1024)
 def name_json(name: str) -> bytes:
     """
     An event's name as JSON, checked once and remembered.
@@ -36,9 +34,16 @@ def name_json(name: str) -> bytes:
     Raises:
         InvalidEvent: no string, blank, or longer than 100 bytes.
     """
+    # Not in the function that remembers: it would ask the argument for its hash before it looks at it.
     if not isinstance(name, str):
         message = f"the event's name is a {type(name).__name__}. Pass a short string such as 'order_placed'."
         raise InvalidEvent(message)
+    return checked_name_json(name)
+
+
+@lru_cache(1024)
+def checked_name_json(name: str) -> bytes:
+    """The same for what is a string."""
     plain = _values.text(str.__str__(name))
     if not plain.strip():
         message = "the event's name is blank. Pass a short string such as 'order_placed'."
@@ -55,7 +60,8 @@ def name_json(name: str) -> bytes:
 def page_name_json(name: str) -> bytes:
     """A page's name, which is its URL, as JSON. The vendor states no limit of its own for it."""
     if not isinstance(name, str) or not name.strip():
-        message = "the page's name is blank. Pass its URL."
+        what = "blank" if isinstance(name, str) else f"a {type(name).__name__}"
+        message = f"the page's name is {what}. Pass its URL."
         raise InvalidEvent(message)
     return _values.dump(_values.text(str.__str__(name)))
 
@@ -70,7 +76,7 @@ def check_anonymous_id(anonymous_id: object) -> str:
             f"anonymous_id is {size} bytes long, Customer.io takes {IDENTIFIER_BYTES}. Pass the id of the browser."
         )
         raise InvalidEvent(message)
-    return anonymous_id
+    return str.__str__(anonymous_id)
 
 
 def check_event_id(event_id: object) -> str:
@@ -78,7 +84,7 @@ def check_event_id(event_id: object) -> str:
     if not isinstance(event_id, str) or not is_ulid(event_id):
         message = "event_id is no ULID (26 characters of Crockford's base 32). Leave it out, and one is made."
         raise InvalidEvent(message)
-    return event_id
+    return str.__str__(event_id)
 
 
 def unix_seconds(timestamp: object) -> int:
@@ -92,16 +98,23 @@ def unix_seconds(timestamp: object) -> int:
     if isinstance(timestamp, datetime):
         aware = timestamp if timestamp.utcoffset() is not None else timestamp.replace(tzinfo=UTC)
         timestamp = aware.timestamp()
-    if isinstance(timestamp, bool) or not isinstance(timestamp, (int, float)) or not math.isfinite(timestamp):
+    if isinstance(timestamp, bool) or not isinstance(timestamp, (int, float)):
         message = f"timestamp is a {type(timestamp).__name__}. Pass Unix seconds or a datetime."
         raise InvalidEvent(message)
+    if timestamp != timestamp:  # noqa: PLR0124 - NaN; math.isnan refuses what no double holds
+        message = "timestamp is not a number. Pass Unix seconds or a datetime."
+        raise InvalidEvent(message)
     if timestamp >= _LATEST:
-        message = f"timestamp {timestamp:.0f} looks like milliseconds. Pass seconds: int(dt.timestamp())."
+        message = f"timestamp {_short(timestamp)} looks like milliseconds. Pass seconds: int(dt.timestamp())."
         raise InvalidEvent(message)
     if timestamp <= _EARLIEST:
-        message = f"timestamp {timestamp:.0f} lies before 2001. Pass Unix seconds: int(dt.timestamp())."
+        message = f"timestamp {_short(timestamp)} lies before 2001-09-09. Pass Unix seconds: int(dt.timestamp())."
         raise InvalidEvent(message)
     return int(timestamp)
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if abs(number) < 1e18 else "of more than 18 digits"
 
 
 def check_person_attributes(values: Mapping[str, Any]) -> None:

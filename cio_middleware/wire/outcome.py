@@ -8,8 +8,9 @@ by the vendor's engineers in the threads cited in the documentation).
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -20,6 +21,7 @@ from .regions import moved_to
 
 MIN_RETRY_AFTER, MAX_RETRY_AFTER = 1.0, 600.0
 _WHY_CHARACTERS = 300
+_READ_BYTES = 64 * 1024  # what a transport reads of an answer
 
 
 class Verdict(enum.Enum):
@@ -89,15 +91,22 @@ def _success(answer: Response, count: int | None) -> Outcome:
         return Outcome(Verdict.TAKEN, status)
     decoded = _json(answer.body)
     if not isinstance(decoded, dict):
+        if status == 207 and count is not None and count > 1 and len(answer.body) >= _READ_BYTES:
+            # The list of errors is cut off. Resending it all would end here again; smaller requests get shorter lists.
+            return Outcome(Verdict.TOO_LARGE, status, "answer_too_long")
         # Not Customer.io's: a proxy or a captive portal answered for it. Resending is harmless, believing it is not.
         return Outcome(Verdict.BUSY, status, "not_json", retry_after=retry_after(answer))
     errors = decoded.get("errors")
-    if not isinstance(errors, list) or not errors:
+    if not errors:
         return Outcome(Verdict.TAKEN, status)
+    why = _why(decoded, "refused")
     if count is None:
-        return Outcome(Verdict.REFUSED, status, str(status), {0: _why(decoded, "refused")})
+        return Outcome(Verdict.REFUSED, status, str(status), {0: why})
+    if count == 1:
+        # Whatever the index says, there is nothing else that it could be about.
+        return Outcome(Verdict.TAKEN, status, "rejected", {0: why})
     refused: dict[int, str] = {}
-    for error in errors:
+    for error in errors if isinstance(errors, list) else ():
         index = error.get("batch_index") if isinstance(error, dict) else None
         if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < count:
             refused.setdefault(index, _describe(error))
@@ -123,7 +132,9 @@ def retry_after(answer: Response) -> float | None:
 
 def _date(text: str) -> float | None:
     try:
-        return parsedate_to_datetime(text).timestamp()
+        parsed = parsedate_to_datetime(text)
+        # A date without a zone is not this machine's: HTTP has only GMT (RFC 9110).
+        return (parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)).timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
 
@@ -137,17 +148,23 @@ def _json(body: bytes) -> Any:
 
 def _why(decoded: Any, otherwise: str) -> str:
     """Customer.io's own words for a refused request, in either of its two forms."""
-    if isinstance(decoded, dict):
-        errors = decoded.get("errors")
-        if isinstance(errors, list) and errors and isinstance(errors[0], dict):
-            return _describe(errors[0])
-        meta = decoded.get("meta")
-        if isinstance(meta, dict):
-            texts = meta.get("errors") or [meta.get("error")]
-            return "; ".join(str(text) for text in texts if text)[:_WHY_CHARACTERS] or otherwise
-    return otherwise
+    if not isinstance(decoded, dict):
+        return otherwise
+    if errors := decoded.get("errors"):
+        return _describe(errors[0] if isinstance(errors, list) else errors)
+    meta = decoded.get("meta")
+    if not isinstance(meta, dict):
+        return otherwise
+    errors = meta.get("errors") or meta.get("error")
+    return _line(errors if isinstance(errors, list) else [errors], "; ") or otherwise
 
 
-def _describe(error: Mapping[str, Any]) -> str:
-    parts = [str(error[key]) for key in ("reason", "field", "message") if error.get(key)]
-    return ": ".join(parts)[:_WHY_CHARACTERS] or "refused"
+def _describe(error: Any) -> str:
+    parts = [error.get(key) for key in ("reason", "field", "message")] if isinstance(error, dict) else [error]
+    return _line(parts, ": ") or "refused"
+
+
+def _line(parts: Sequence[Any], between: str) -> str:
+    """Texts from outside as one short line, fit for a log."""
+    joined = between.join(part[:_WHY_CHARACTERS] for part in parts if isinstance(part, str) and part)
+    return "".join(char if char.isprintable() else " " for char in joined[:_WHY_CHARACTERS])

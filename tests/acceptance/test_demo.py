@@ -101,21 +101,22 @@ def test_the_plan_of_the_visitors_is_the_same_each_time():
     assert sum(len(person.steps) for person in people) >= 600
 
 
-# ------------------------------------------------------------------------------------------------- the judge, by a table
-
+ID = "01J0000000000000000000000A"
+LACKS = "ada lacks 1 x order_placed {'total': 42} at /orders"
 STEP = Step("POST", "/orders", "visitor-ada-1", events=(("order_placed", {"total": 42}),))
 ADA = Person("ada", "flask", "en-GB", (STEP,), {"plan": "pro"})
 ORDER = SeenEvent(
     seq=1, kind="event", subject="person", name="order_placed", person="ada", identifiers={"id": "ada"},
-    event_id="01J0000000000000000000000A",
+    event_id=ID,
     data={"total": 42, "_queued_at": 1, "context": {}},
     context={"page": {"path": "/orders"}, "locale": "en-GB"},
     timestamp=1, received_at=1.0, api="track.v2", request="r1", batch_index=0, verdict="accepted", good=True,
     errors=(), warnings=(), attempts=1, statuses=(200,),
 )  # fmt: skip
 PROFILE = SeenPerson(
-    key="ada", cio_id="03000001", identified=True, identifiers={"id": "ada"}, attributes={"plan": "pro", "_updated_at": 1},
-    devices=[], relationships=[], segments=[], events=["01J0000000000000000000000A"], event_names=["order_placed"], merged=[],
+    key="ada", cio_id="03000001", identified=True, identifiers={"id": "ada"},
+    attributes={"plan": "pro", "_updated_at": 1}, devices=[], relationships=[], segments=[],
+    events=[ID], event_names=["order_placed"], merged=[],
 )  # fmt: skip
 BOB = replace(PROFILE, key="bob")
 GOOD = verdict.Seen([ORDER], [PROFILE], [])
@@ -125,7 +126,7 @@ GOOD = verdict.Seen([ORDER], [PROFILE], [])
     ("seen", "problem"),
     [
         (replace(GOOD, people=[]), "ada is not there at all"),
-        (replace(GOOD, people=[replace(PROFILE, events=[])]), "ada lacks 1 x order_placed {'total': 42} at /orders"),
+        (replace(GOOD, people=[replace(PROFILE, events=[])]), LACKS),
         (replace(GOOD, people=[PROFILE, BOB]), "bob is there, and nobody here is called that"),
         (
             replace(GOOD, people=[replace(PROFILE, events=PROFILE.events * 2)]),
@@ -133,12 +134,12 @@ GOOD = verdict.Seen([ORDER], [PROFILE], [])
         ),
         (
             replace(GOOD, events=[ORDER, replace(ORDER, seq=2)]),
-            "event 01J0000000000000000000000A is stored more than once",
+            f"event {ID} is stored more than once",
         ),
-        (replace(GOOD, events=[replace(ORDER, data={"total": 41})]), "ada lacks 1 x order_placed {'total': 42} at /orders"),
+        (replace(GOOD, events=[replace(ORDER, data={"total": 41})]), LACKS),
         (
             replace(GOOD, events=[replace(ORDER, context={"page": {"path": "/cart"}, "locale": "en-GB"})]),
-            "ada lacks 1 x order_placed {'total': 42} at /orders",
+            LACKS,
         ),
         (
             replace(GOOD, people=[replace(PROFILE, attributes={"plan": "free"})]),

@@ -100,6 +100,15 @@ def test_an_event_before_any_identify_waits_for_its_person(send, sandbox, ulid):
     assert sandbox.people["ada"].events == [event_id]
 
 
+def test_a_person_is_found_by_what_they_are_called_and_by_what_was_sent(send, sandbox):
+    """An event addressed by email went to ada, and is listed under both."""
+    send("identify", attributes={"email": "ada@x.y"})
+    send("event", name="order", identifiers={"email": "ada@x.y"})
+    for key in ("ada", "ada@x.y"):
+        assert [row.person for row in sandbox.events("order", person=key)] == ["ada"]
+    assert sandbox.events("order", person="bob") == []
+
+
 def test_what_an_anonymous_visitor_did_follows_them(http, send, sandbox, ulid):
     """An identify with the anonymous id merges earlier events, and later ones go to the person at once."""
     before, after, own = ulid(), ulid(), ulid()

@@ -1,0 +1,67 @@
+"""
+Write the tables of the reference that follow the code: `python docs/tables.py`.
+
+A test compares the pages with what this would write, so a setting that is not documented fails it.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import re
+import textwrap
+from pathlib import Path
+from typing import get_type_hints
+
+from cio_middleware import Settings
+
+PAGE = Path(__file__).parent / "reference" / "settings.md"
+PLACE = re.compile(r"(<!-- table: [^\n]* -->\n).*?(<!-- end -->)", flags=re.DOTALL)
+TYPES = {"str": "text", "bool": "true, false", "int": "whole number", "float": "number"}
+
+
+def settings_table() -> str:
+    """A row for each setting, in the order of its class."""
+    lines = ["| setting | variable | type | default | meaning |", "|---|---|---|---|---|"]
+    meanings = _docstrings(Settings)
+    for field in dataclasses.fields(Settings):
+        kind, default = _kind(field.name), _default(field.default)
+        lines.append(
+            f"| `{field.name}` | `CUSTOMERIO_{field.name.upper()}` | {kind} | {default} | {meanings[field.name]} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def page(text: str) -> str:
+    """The page with its table written anew."""
+    return PLACE.sub(lambda found: found[1] + settings_table() + found[2], text)
+
+
+def _docstrings(kind: type) -> dict[str, str]:
+    """The string below each field."""
+    (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(body, ast.ClassDef)  # noqa: S101 - the source of a class is one
+    found: dict[str, str] = {}
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            found[ast.unparse(field.target)] = " ".join(str(text.value.value).split()).replace("|", "\\|")
+    return found
+
+
+def _kind(name: str) -> str:
+    hint = get_type_hints(Settings)[name]
+    words = [TYPES[part] for part in TYPES if re.search(rf"\b{part}\b", getattr(hint, "__name__", str(hint)))]
+    return words[0] if words else "text"
+
+
+def _default(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:_}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else f"`{value}`"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text("utf-8")), "utf-8")

@@ -1,0 +1,54 @@
+"""Every Python block of the documentation runs, in the order of its page, against a real sandbox."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
+
+from cio_middleware import _default
+from cio_middleware.testing import Sandbox
+
+DOCS = Path(__file__).parents[2] / "docs"
+SYBIL = Sybil(parsers=[PythonCodeBlockParser()], path=str(DOCS))
+BLOCKS = {
+    "explanation/privacy.md": 1,
+    "how-to/flask.md": 2,
+    "how-to/starlette.md": 5,
+    "how-to/test-your-app.md": 4,
+    "tutorials/first-event.md": 4,
+}
+
+
+@pytest.fixture(name="surroundings")
+def _surroundings(sandbox_server, monkeypatch):
+    """What the pages tell their reader to export: a sandbox, its default workspace, any key."""
+    with Sandbox(sandbox_server.url) as dev:
+        dev.reset()
+    for name, value in {"BASE_URL": sandbox_server.url, "SITE_ID": "dev", "API_KEY": "dev"}.items():
+        monkeypatch.setenv(f"CUSTOMERIO_{name}", value)
+    yield
+    if (client := _default._DEFAULT.client) is not None:
+        client.close()
+
+
+@pytest.mark.parametrize("page", BLOCKS)
+def test_the_blocks_of_a_page_run(page, surroundings):
+    """A reader who types a page from top to bottom sees what it says, down to its assertions."""
+    document = SYBIL.parse(DOCS / page)
+    document.namespace["__name__"] = "shop"  # a framework looks up the module that it is made in
+    examples = list(document.examples())
+
+    for example in examples:
+        example.evaluate()
+
+    assert len(examples) == BLOCKS[page]
+
+
+def test_no_block_is_left_out():
+    """Every page with a Python block is in the table above."""
+    assert {
+        str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if "```python" in page.read_text("utf-8")
+    } == set(BLOCKS)

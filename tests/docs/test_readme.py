@@ -1,0 +1,110 @@
+"""The README, done as its reader does it: its examples pasted into an empty folder, under the servers that it names."""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text("utf-8")
+BLOCKS: list[str] = re.findall(r"^```python\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+SERVERS = {
+    "starlette": (["uvicorn", "shop:app", "--port", "0"], "/orders"),
+    "flask": (["gunicorn", "shop:app", "--bind", "127.0.0.1:0"], "/orders/42"),
+}
+
+
+def example(framework: str) -> str:
+    """The block of the README that imports a framework."""
+    (found,) = (block for block in BLOCKS if f"from {framework}" in block)
+    return found
+
+
+@contextmanager
+def serving(folder: Path, command: list[str], settings: dict[str, str]) -> Iterator[str]:
+    """Run a server in a folder, yield its URL, and end it as a process supervisor does."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("CUSTOMERIO_")}
+    environ |= {f"CUSTOMERIO_{name.upper()}": value for name, value in settings.items()} | {"NO_PROXY": "127.0.0.1"}
+    server = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=folder,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield _url(server)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        said, _ = server.communicate(timeout=20)
+    assert "Traceback" not in said, said
+
+
+def _url(server: subprocess.Popen[str]) -> str:
+    """Where the server says that it listens. A thread reads on, since a full pipe would stop the server."""
+    found: queue.Queue[str] = queue.Queue()
+
+    def read() -> None:
+        assert server.stdout is not None
+        for line in server.stdout:
+            if url := re.search(r"http://127\.0\.0\.1:\d+", line):
+                found.put(url[0])
+                return
+
+    threading.Thread(target=read, daemon=True).start()
+    return found.get(timeout=20)
+
+
+@pytest.mark.parametrize("framework", SERVERS)
+def test_an_example_works_in_an_empty_folder(framework, sandbox, tmp_path):
+    """Pasted, with three variables set, it brings the event of a request to the local Customer.io."""
+    (tmp_path / "shop.py").write_text(example(framework), "utf-8")
+    command, path = SERVERS[framework]
+
+    with serving(tmp_path, command, {**sandbox.settings, "flush_interval": "0.1"}) as url:
+        reply = httpx.post(url + path, trust_env=False)
+        event = sandbox.wait_for("order_placed", person="ada", data={"total": 42}, timeout=10)
+
+    assert reply.text == "Thank you."
+    assert event.context["page"]["path"] == path
+    assert event.attempts == 1
+
+
+@pytest.mark.parametrize("framework", SERVERS)
+def test_an_event_that_waits_when_the_server_is_told_to_stop_is_delivered(framework, sandbox, tmp_path):
+    """The servers of the README end in the normal way on SIGTERM, so nothing that is queued is lost."""
+    (tmp_path / "shop.py").write_text(example(framework), "utf-8")
+    command, path = SERVERS[framework]
+
+    with serving(tmp_path, command, {**sandbox.settings, "flush_interval": "60"}) as url:
+        httpx.post(url + path, trust_env=False)
+
+    assert sandbox.count("order_placed") == 1
+
+
+def test_the_readme_has_one_example_for_each_framework():
+    """A block that no test runs would rot, so there is none."""
+    assert len(BLOCKS) == len(SERVERS)
+    assert all(example(framework) for framework in SERVERS)
+
+
+def test_the_variables_of_the_readme_are_settings():
+    """What a reader exports is read: no variable has a name that the package does not know."""
+    from cio_middleware import Settings
+
+    names = set(re.findall(r"CUSTOMERIO_[A-Z_]+", README))
+    assert names == {"CUSTOMERIO_BASE_URL", "CUSTOMERIO_SITE_ID", "CUSTOMERIO_API_KEY"}
+    read = Settings.from_env(dict.fromkeys(names, "http://127.0.0.1:8246"))
+    assert read.base_url == read.site_id == "http://127.0.0.1:8246"

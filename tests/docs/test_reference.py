@@ -1,0 +1,145 @@
+"""The reference says what the code says: settings, errors, values, spans and layers are compared, name by name."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum
+from ipaddress import ip_address
+from pathlib import Path, PurePosixPath
+from uuid import UUID
+
+import pytest
+
+from cio_middleware import DropReason, InvalidEvent, Settings, _semconv, _values, exceptions
+from docs import tables
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def rows(page: str, head: str) -> list[list[str]]:
+    """The cells of the table whose first line begins with a head."""
+    text = (DOCS / page).read_text("utf-8")
+    table = re.search(rf"^\| {re.escape(head)} \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, flags=re.MULTILINE)
+    assert table is not None, f"{page} has no table that begins with {head}"
+    return [[cell.strip() for cell in line.strip("|").split(" |")] for line in table[1].splitlines()]
+
+
+def code(cell: str) -> list[str]:
+    """What a cell has in backticks."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_the_page_of_settings_is_written_from_the_settings():
+    """Every setting is there with its variable, its default and its meaning. If not: python docs/tables.py."""
+    page = tables.PAGE.read_text("utf-8")
+    assert page == tables.page(page)
+
+
+def test_every_default_of_the_page_can_be_typed():
+    """A default, copied into its variable, reads as the value that it stands for."""
+    for name, variable, kind, default, _ in rows("reference/settings.md", "setting"):
+        value = default.strip("`")
+        if value != "none":
+            read = getattr(Settings.from_env({code(variable)[0]: value}), code(name)[0])
+            assert read == getattr(Settings(), code(name)[0]), name
+            assert {"true, false": bool, "whole number": int, "number": float, "text": str}[kind] is type(read)
+
+
+def test_every_error_is_on_its_page():
+    """Name, bases and whether it is retryable are those of the class, and no class is left out."""
+    listed = rows("reference/errors.md", "error")
+    errors = [kind for kind in vars(exceptions).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+
+    assert [code(row[0])[0] for row in listed] == [kind.__name__ for kind in errors]
+    for row, kind in zip(listed, errors, strict=True):
+        assert code(row[1]) == [base.__name__ for base in kind.__bases__]
+        retryable = getattr(kind, "retryable", None)
+        assert row[2] == {None: "", True: "yes", False: "no"}[retryable]
+        assert row[3]
+        assert row[4]
+
+
+def test_every_reason_of_a_drop_is_on_its_page():
+    """The words of the page are the words of the code, in the same order."""
+    assert [code(row[0])[0] for row in rows("reference/errors.md", "reason")] == [str(reason) for reason in DropReason]
+
+
+class Colour(Enum):
+    """An enum, for the page."""
+
+    RED = "red"
+
+
+@dataclass
+class Point:
+    """A dataclass, for the page."""
+
+    x: int
+    y: int
+
+
+NAMES = {
+    kind.__name__: kind
+    for kind in (Colour, Decimal, Point, PurePosixPath, UUID, date, datetime, ip_address, time, timedelta, timezone)
+} | {"UTC": UTC}
+VALUES = rows("reference/values.md", "in Python")
+
+
+@pytest.mark.parametrize(("given", "sent"), [(row[0], row[1]) for row in VALUES], ids=[row[0] for row in VALUES])
+def test_a_value_becomes_what_the_page_says(given, sent):
+    """The code in the left column, evaluated and encoded, is the JSON in the right one."""
+    value = eval(code(given)[0], dict(NAMES))  # noqa: S307 - our own page
+    assert _values.encode({"a": value}).json.decode() == f'{{"a":{code(sent)[0]}}}'
+
+
+def _endless() -> list[object]:
+    found: list[object] = []
+    found.append(found)
+    return found
+
+
+WORDS = {"an hour": 3600, "64 MiB": 64 * 2**20}
+
+
+def test_every_default_in_the_text_is_the_default():
+    """Where a page says "`flush_at` events wait (100)", 100 is what the setting is without being set."""
+    said = {
+        (page.name, name, value)
+        for page in DOCS.rglob("*.md")
+        for name, value in re.findall(r"`([a-z_]+)`[^`(|.]*\(([^)]+)\)", page.read_text("utf-8"))
+        if hasattr(Settings, name)
+    }
+
+    assert len(said) >= 10
+    for page, name, value in said:
+        number = WORDS.get(value) or float(value.removesuffix(" s").replace(",", ""))
+        assert number == getattr(Settings(), name), f"{page} says that {name} is {value}"
+
+
+@pytest.mark.parametrize(
+    "value", [_endless(), list(range(20_001)), 10**309], ids=["contains-itself", "too-many", "too-long"]
+)
+def test_what_the_page_says_is_refused_is_refused(value):
+    """The second table's rows raise `InvalidEvent`."""
+    with pytest.raises(InvalidEvent):
+        _values.encode({"a": value})
+
+
+def test_every_span_attribute_is_on_its_page():
+    """No attribute is undocumented, and none is documented that does not exist."""
+    ours = {value for name, value in vars(_semconv).items() if name.isupper() and name not in {"SCOPE", "VERSION"}}
+    ours.discard(_semconv.SCHEMA_URL)
+    assert {code(row[0])[0] for row in rows("reference/spans.md", "attribute")} == ours
+
+
+def test_the_drawing_of_the_layers_is_the_one_that_is_checked():
+    """A reader of the documentation and import-linter see the same layers."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    page = (DOCS / "explanation" / "architecture.md").read_text("utf-8")
+    assert "```\n" + "\n".join(layers) + "\n```" in page

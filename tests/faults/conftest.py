@@ -1,0 +1,97 @@
+"""A server that misbehaves on the wire, which no well-behaved server can be made to do."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+
+class RawServer:
+    """Accepts connections on this machine and hands each, with the request's bytes read, to `answer`."""
+
+    def __init__(self, answer: Callable[[socket.socket, bytes], None]) -> None:
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.requests: list[bytes] = []
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._open: list[socket.socket] = []
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._open.append(connection)
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            while request := read_request(connection):
+                self.requests.append(request)
+                self._answer(connection, request)
+
+    def close(self) -> None:
+        """Stop listening and cut every connection."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+
+
+def read_request(connection: socket.socket) -> bytes:
+    """One whole request; nothing when the client is gone."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        more = connection.recv(65536)
+        if not more:
+            return b""
+        received += more
+    head, _, body = received.partition(b"\r\n\r\n")
+    length = next(
+        (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
+    )
+    while len(body) < length:
+        more = connection.recv(65536)
+        if not more:
+            return b""
+        body += more
+    return head + b"\r\n\r\n" + body
+
+
+def answer(status: str, body: bytes = b"{}\n", *headers: str) -> bytes:
+    """A well-formed answer."""
+    lines = [f"HTTP/1.1 {status}", "Content-Type: application/json", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@pytest.fixture(name="answer")
+def _answer():
+    return answer
+
+
+@pytest.fixture(name="serve")
+def _serve() -> Iterator[Callable[..., RawServer]]:
+    """Starts servers that answer as the test says; all are closed at the end."""
+    started: list[RawServer] = []
+
+    def start(how: Callable[[socket.socket, bytes], None]) -> RawServer:
+        server = RawServer(how)
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.close()
