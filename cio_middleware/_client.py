@@ -15,9 +15,10 @@ from opentelemetry.trace import Span, TracerProvider
 
 from . import _assembly
 from ._context import RequestCell, current, overlay
-from ._events import Event, Identity, Kind
+from ._events import Event, Kind
 from ._fork import WATCH
 from ._ids import Clock
+from ._person import Named
 from ._settings import Settings
 from ._stats import DropReason, Stats
 from .exceptions import ClosedError, InvalidEvent
@@ -27,8 +28,6 @@ from .typing import Person, Processor
 _Attributes = Mapping[str, Any] | object | None
 _Pending = tuple[Event, float, Any, Span | None]
 """An event that goes on now: itself, when it was captured, what its send links to, its span."""
-_Who = tuple[Identity | None, str | None, BaseException | None]
-"""Whom an `identify` is about, the anonymous id that it links to them, and what was wrong with either."""
 
 
 class Client:
@@ -159,13 +158,13 @@ class Client:
             InvalidEvent: with `debug` only.
             DeliveryError: on the direct backend with `on_error="raise"` only.
         """
-        who = self._who(person, anonymous_id)
+        who = self._parts.people.named(self._cell(), person, anonymous_id, overlay.get())
         sent = None
         try:
             sent = self._send(self._identify(who, attributes, timestamp))
         finally:
             # Only now: what another thread settles meanwhile must not overtake this.
-            if (cell := self._bind(person, who, sent)) is not None:
+            if (cell := self._parts.people.bind(self._cell(), person, who, sent)) is not None:
                 self.parking.release(cell)
         return sent
 
@@ -213,7 +212,8 @@ class Client:
     def drop_call(self) -> None:
         """Count an event whose attributes could not be made, because the application's own callable failed."""
         if self._begin() is not None:
-            self._parts.dispatch.drop(DropReason.CALLABLE_FAILED)
+            # Whoever calls this says in the log which callable it was.
+            self._parts.ledger.drop(DropReason.CALLABLE_FAILED)
 
     @property
     def dead_letters(self) -> tuple[DeadLetter, ...]:
@@ -233,7 +233,8 @@ class Client:
         """
         `track`, awaited. On the direct backend the delivery is over when this returns; on the queue it is the same.
         """
-        await self._meet(person, anonymous_id)
+        if person is None and anonymous_id is None:
+            await self._parts.people.meet(current.get())
         return await self._asend(self._event("event", name, attributes, person, anonymous_id, timestamp, event_id))
 
     async def apage(
@@ -247,7 +248,8 @@ class Client:
         event_id: str | None = None,
     ) -> str | None:
         """`page`, awaited."""
-        await self._meet(person, anonymous_id)
+        if person is None and anonymous_id is None:
+            await self._parts.people.meet(current.get())
         return await self._asend(self._event("page", name, attributes, person, anonymous_id, timestamp, event_id))
 
     async def aidentify(
@@ -259,12 +261,12 @@ class Client:
         timestamp: Any = None,
     ) -> str | None:
         """`identify`, awaited."""
-        who = self._who(person, anonymous_id)
+        who = self._parts.people.named(self._cell(), person, anonymous_id, overlay.get())
         sent = None
         try:
             sent = await self._asend(self._identify(who, attributes, timestamp))
         finally:
-            if (cell := self._bind(person, who, sent)) is not None:
+            if (cell := self._parts.people.bind(self._cell(), person, who, sent)) is not None:
                 await self.parking.asettle(cell)
         return sent
 
@@ -342,20 +344,8 @@ class Client:
             return event.event_id
         return event.about(None, cell.browser()), at, carrier, span
 
-    async def _meet(self, person: Person | None, anonymous_id: str | None) -> None:
-        """Where nothing parks, as in a websocket, an asynchronous resolver is waited for at the event itself."""
-        cell = current.get()
-        if cell is not None and not cell.parks and person is None and anonymous_id is None:
-            await self._parts.people.aknown(cell)
-
-    def _who(self, person: Person | None, anonymous_id: str | None) -> _Who:
-        try:
-            return *self._parts.people.named(self._cell(), person, anonymous_id, overlay.get()), None
-        except BaseException as error:  # noqa: BLE001 - see _failed
-            return None, None, error
-
-    def _identify(self, who: _Who, attributes: _Attributes, timestamp: Any) -> _Pending | None:
-        identity, link, problem = who
+    def _identify(self, who: Named, attributes: _Attributes, timestamp: Any) -> _Pending | None:
+        identity, link, problem = who.identity, who.link, who.problem
         if identity is not None and attributes is None and link is None and self._cell() is not None:
             return None
         parts = self._begin()
@@ -375,17 +365,6 @@ class Client:
         except BaseException as error:  # noqa: BLE001 - see _failed
             self._failed(error)
             return None
-
-    def _bind(self, person: Person | None, who: _Who, sent: str | None) -> RequestCell | None:
-        """Make a person who was named the request's. Returns the request, if its person is known now."""
-        cell, (identity, link, _) = self._cell(), who
-        if cell is None:
-            return None
-        if person is not None and identity is not None:
-            cell.identity = identity
-        if sent is not None and link is not None:
-            cell.linked = True
-        return cell if cell.identity is not None else None
 
     def _begin(self) -> _assembly.Parts | None:
         if getpid() != WATCH.pid:

@@ -201,6 +201,10 @@ def _begin() -> _Began:
     return time.monotonic(), current.get(), overlay.get()
 
 
+_Made = tuple[Any, Any, tuple[Any, ...], dict[str, Any]]
+"""What was called: the function, what it is bound to, and its arguments."""
+
+
 class _Reporter:
     """Turns finished calls into events."""
 
@@ -233,15 +237,7 @@ class _Reporter:
             message = f"{self._name} has no argument {', '.join(unknown)}; it has {', '.join(parameters) or 'none'}."
             raise ConfigurationError(message)
 
-    def report(
-        self,
-        wrapped: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        began: _Began,
-        result: Any = None,
-        exception: BaseException | None = None,
-    ) -> None:
+    def report(self, made: _Made, began: _Began, result: Any = None, exception: BaseException | None = None) -> None:
         """One call finished. Never raises, unless the client was told to."""
         if self._plan.when != "always" and (self._plan.when == "success") != (exception is None):
             return
@@ -249,22 +245,14 @@ class _Reporter:
         try:
             client = self._plan.client or client_here()
             if client is not None:
-                self._track(client, self._call(wrapped, args, kwargs, began, result, exception), exception)
+                self._track(client, self._call(made, began, result, exception), exception)
         finally:
             _leave(here)
 
-    def _call(
-        self,
-        wrapped: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        began: _Began,
-        result: Any,
-        exception: BaseException | None,
-    ) -> Call | None:
+    def _call(self, made: _Made, began: _Began, result: Any, exception: BaseException | None) -> Call | None:
         if not self._needs_arguments:
             return None
-        return Call(self._arguments(wrapped, args, kwargs), result, exception, time.monotonic() - began[0])
+        return Call(self._arguments(made), result, exception, time.monotonic() - began[0])
 
     def _track(self, client: Client, call: Call | None, exception: BaseException | None) -> None:
         try:
@@ -294,7 +282,11 @@ class _Reporter:
             attributes = attributes(call)
         return attributes, person(call) if callable(person) else person
 
-    def _arguments(self, wrapped: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    def _arguments(self, made: _Made) -> dict[str, Any]:
+        wrapped, instance, args, kwargs = made
+        if isinstance(wrapped, wrapt.PartialCallableObjectProxy):
+            # A method that is called by its class; whether its signature has a `self` depends on the version of wrapt.
+            wrapped = wrapped.__wrapped__.__get__(instance)
         while isinstance(wrapped, functools.partial):
             args, kwargs, wrapped = wrapped.args + args, {**wrapped.keywords, **kwargs}, wrapped.func
         is_method = inspect.ismethod(wrapped)
@@ -336,28 +328,28 @@ def _leave(here: tuple[Any, Any] | None) -> None:
 
 
 def _plain(reporter: _Reporter) -> Callable[..., Any]:
-    def call(wrapped: Any, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         began = _begin()
         try:
             result = wrapped(*args, **kwargs)
         except BaseException as error:
-            reporter.report(wrapped, args, kwargs, began, exception=error)
+            reporter.report((wrapped, instance, args, kwargs), began, exception=error)
             raise
-        reporter.report(wrapped, args, kwargs, began, result)
+        reporter.report((wrapped, instance, args, kwargs), began, result)
         return result
 
     return call
 
 
 def _coroutine(reporter: _Reporter) -> Callable[..., Any]:
-    async def call(wrapped: Any, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         began = _begin()
         try:
             result = await wrapped(*args, **kwargs)
         except BaseException as error:
-            reporter.report(wrapped, args, kwargs, began, exception=error)
+            reporter.report((wrapped, instance, args, kwargs), began, exception=error)
             raise
-        reporter.report(wrapped, args, kwargs, began, result)
+        reporter.report((wrapped, instance, args, kwargs), began, result)
         return result
 
     return call
@@ -367,9 +359,9 @@ _Finished = Callable[[_Began, Any, BaseException | None], None]
 
 
 def _generator(reporter: _Reporter, steps: Callable[[Any, _Finished], Any]) -> Callable[..., Any]:
-    def call(wrapped: Any, _: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         def finished(began: _Began, result: Any, exception: BaseException | None) -> None:
-            reporter.report(wrapped, args, kwargs, began, result, exception)
+            reporter.report((wrapped, instance, args, kwargs), began, result, exception)
 
         # Made here and not at the first step, so that wrong arguments fail where they are passed.
         return steps(wrapped(*args, **kwargs), finished)

@@ -58,6 +58,7 @@ class _Default:
             self._watch()
             self.client = client
             self.problem = None
+            self.notices = Notices()
 
     def _watch(self) -> None:
         if not self.watched:

@@ -8,6 +8,7 @@ Nothing a client sends is in that list but the anonymous id, which names a brows
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import sys
 import uuid
@@ -44,6 +45,15 @@ def check_resolver(person: PersonResolver | None) -> PersonResolver | None:
     return person
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Named:
+    """Whom an `identify` is about, the anonymous id that it links to them, and what was wrong with either."""
+
+    identity: Identity | None = None
+    link: str | None = None
+    problem: BaseException | None = None
+
+
 class People:
     """Finds the person of a request. A resolver that fails is as good as none, and is named in the log once."""
 
@@ -74,22 +84,29 @@ class People:
             return None, limits.check_anonymous_id(anonymous_id)
         return (None if bound is None else bound.identity), None
 
-    def named(
-        self, cell: RequestCell | None, person: object, anonymous_id: object, bound: Overlay | None
-    ) -> tuple[Identity | None, str | None]:
-        """
-        Whom an `identify` is about, and the anonymous id that it links to them.
+    def named(self, cell: RequestCell | None, person: object, anonymous_id: object, bound: Overlay | None) -> Named:
+        """Whom an `identify` names. Binds nobody yet: that comes when it has gone out."""
+        try:
+            identity, _ = self.explicit(person, None, bound)
+            link = None if anonymous_id is None else limits.check_anonymous_id(anonymous_id)
+            if cell is not None:
+                identity = identity or self.known(cell)
+                if identity is not None and not cell.linked:
+                    link = link or cell.browser()
+        except BaseException as error:  # noqa: BLE001 - the caller accounts for it
+            return Named(problem=error)
+        return Named(identity, link)
 
-        Raises:
-            InvalidEvent: a person or an anonymous id that is none.
-        """
-        identity, _ = self.explicit(person, None, bound)
-        link = None if anonymous_id is None else limits.check_anonymous_id(anonymous_id)
-        if cell is not None:
-            identity = identity or self.known(cell)
-            if identity is not None and not cell.linked:
-                link = link or cell.browser()
-        return identity, link
+    @staticmethod
+    def bind(cell: RequestCell | None, person: object, named: Named, sent: str | None) -> RequestCell | None:
+        """Make a person who was named by argument the request's. Returns the request, if its person is known now."""
+        if cell is None:
+            return None
+        if person is not None and named.identity is not None:
+            cell.identity = named.identity
+        if sent is not None and named.link is not None:
+            cell.linked = True
+        return cell if cell.identity is not None else None
 
     def known(self, cell: RequestCell) -> Identity | None:
         """Who the request belongs to, as far as can be told without waiting. Asks the resolver once."""
@@ -98,11 +115,10 @@ class People:
             self._take(cell, self._ask(cell))
         return cell.identity
 
-    async def aknown(self, cell: RequestCell) -> Identity | None:
-        """The same, and waits for a resolver that is asynchronous."""
-        if self.known(cell) is None and cell.answer is not None:
+    async def meet(self, cell: RequestCell | None) -> None:
+        """Wait for an asynchronous resolver at an event itself, where nothing parks: in a websocket."""
+        if cell is not None and not cell.parks and self.known(cell) is None and cell.answer is not None:
             await self.asettle(cell)
-        return cell.identity
 
     def settle(self, cell: RequestCell) -> Identity | None:
         """The same as `known` at the end of the request, where the answer may have changed: asks again."""

@@ -295,10 +295,10 @@ def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str], list[s
 
 
 def _unknown(variable: str, names: list[str]) -> str:
-    meant = nearest(variable, names)
-    return f"{variable} is not a setting of cio_middleware and is ignored." + (
-        f" Did you mean {meant}?" if meant else ""
-    )
+    # Without the prefix, which would make every variable look like every other.
+    meant = nearest(variable.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in names])
+    hint = f" Did you mean {PREFIX}{meant}?" if meant else ""
+    return f"{variable} is not a setting of cio_middleware and is ignored.{hint}"
 
 
 def _parse(text: str, kind: Any) -> Any:

@@ -62,17 +62,22 @@ class Stats:
 
 
 class Ledger:
-    """Counts moves of events. Each method is one atomic move."""
+    """
+    Counts moves of events. Each method is one atomic move.
+
+    Nothing is called while the lock is held, not even a dict's method. Python runs signal handlers between calls, so a
+    handler that captures an event can neither see half a move nor wait for a lock below it.
+    """
 
     def __init__(self) -> None:
         self.after_fork()
 
     def after_fork(self) -> None:
         """A forked child starts its own count: what its parent holds is the parent's."""
-        # Re-entrant, because a signal handler that captures an event may interrupt one of these moves.
         self._lock = threading.RLock()
         self._captured = self._delivered = self._dead = self._forwarded = self._parked = self._pending = 0
-        self._dropped: dict[DropReason, int] = {}
+        # By plain string: the hash of an enum's member is a call.
+        self._dropped = {reason.value: 0 for reason in DropReason}
         self._requests = self._retries = self._replaced = self._not_finite = 0
 
     def capture(self) -> None:
@@ -107,9 +112,10 @@ class Ledger:
 
     def drop(self, reason: DropReason, count: int = 1) -> None:
         """Pending events are given up."""
+        why = reason.value
         with self._lock:
             self._pending -= count
-            self._dropped[reason] = self._dropped.get(reason, 0) + count
+            self._dropped[why] += count
 
     def dead_letter(self, count: int = 1) -> None:
         """Pending events are kept aside, with Customer.io's reason."""
@@ -119,9 +125,10 @@ class Ledger:
 
     def evict(self, reason: DropReason, count: int = 1) -> None:
         """Dead letters are given up to make room."""
+        why = reason.value
         with self._lock:
             self._dead -= count
-            self._dropped[reason] = self._dropped.get(reason, 0) + count
+            self._dropped[why] += count
 
     def note_request(self, *, retry: bool) -> None:
         """One HTTP request was made."""
@@ -140,17 +147,20 @@ class Ledger:
     def read(self) -> Stats:
         """A consistent reading."""
         with self._lock:
-            return Stats(
-                captured=self._captured,
-                delivered=self._delivered,
-                dead_lettered=self._dead,
-                forwarded=self._forwarded,
-                parked=self._parked,
-                pending=self._pending,
-                # A plain dict of its own, so that a reading can be pickled and `dataclasses.asdict` takes it.
-                dropped=dict(self._dropped),
-                requests=self._requests,
-                retries=self._retries,
-                values_replaced=self._replaced,
-                values_not_finite=self._not_finite,
-            )
+            captured, delivered, dead, forwarded = self._captured, self._delivered, self._dead, self._forwarded
+            parked, pending, dropped = self._parked, self._pending, {**self._dropped}
+            requests, retries, replaced, not_finite = self._requests, self._retries, self._replaced, self._not_finite
+        return Stats(
+            captured=captured,
+            delivered=delivered,
+            dead_lettered=dead,
+            forwarded=forwarded,
+            parked=parked,
+            pending=pending,
+            # A plain dict of its own, so that a reading can be pickled and `dataclasses.asdict` takes it.
+            dropped={reason: dropped[reason.value] for reason in DropReason if dropped[reason.value]},
+            requests=requests,
+            retries=retries,
+            values_replaced=replaced,
+            values_not_finite=not_finite,
+        )

@@ -2,7 +2,7 @@
 Spans of capture and delivery, on opentelemetry-api alone.
 
 Without an SDK every call here is a no-op that costs less than encoding the event. A span never holds a person, an
-attribute of an event or a key; the event's name is on `create` and direct `send` spans because developers choose it.
+attribute of an event or a key; the event's name is on `create` spans because developers choose it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 def hide_emails(event: cio.Event) -> cio.Event:
-    """Return the event without addresses in its texts. If this raised, the event would be dropped, not sent as it was."""
+    """Return the event without addresses in its texts. If this raised, the event would be dropped and not sent."""
     hidden = {
         name: EMAIL.sub("[email]", value) if isinstance(value, str) else value
         for name, value in event.attributes.items()

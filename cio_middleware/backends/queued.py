@@ -66,7 +66,9 @@ class QueuedBackend:
         """The worker stayed with the parent: the next event starts one here."""
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None
+        self._starting = False
         self._flush_to = 0
+        self._rounds = 0
 
     @property
     def dead_letters(self) -> DeadLetters:
@@ -97,12 +99,17 @@ class QueuedBackend:
         with self._changed:
             self._flush_to = max(self._flush_to, target)
             self._changed.notify_all()
-            while self.queue.head < target:
-                left = deadline - self._clock.monotonic()
-                if left <= 0 or self._worker is None:
-                    return False
-                self._clock.wait(self._changed, left)
-        return True
+        while True:
+            # Read before looking: a round that ends in between must not be slept through.
+            rounds = self._rounds
+            if self.queue.head >= target:
+                return True
+            left = deadline - self._clock.monotonic()
+            if left <= 0 or self._worker is None:
+                return False
+            with self._changed:
+                if self._rounds == rounds:
+                    self._clock.wait(self._changed, left)
 
     def close(self, timeout: float) -> None:
         """Deliver what waits, for at most `timeout` seconds; what is left is dropped{shutdown_timeout}."""
@@ -132,8 +139,9 @@ class QueuedBackend:
 
     def _start(self) -> None:
         with self._changed:
-            if self._worker is not None or self._closing_at is not None:
+            if self._starting or self._worker is not None or self._closing_at is not None:
                 return
+            self._starting = True  # a signal handler may come by here again before the thread exists
             # A fresh context: otherwise instrumented threads make every batch a child of the request that woke us.
             worker = threading.Thread(
                 target=contextvars.Context().run, args=(self._run,), name="cio_middleware", daemon=True
@@ -145,6 +153,8 @@ class QueuedBackend:
                     "worker", "none", "no thread can be started here: events wait for flush() or close()"
                 )
                 return
+            finally:
+                self._starting = False
             self._worker = worker
         atexit.register(self.close, self._pace.shutdown_timeout)
 
@@ -158,6 +168,7 @@ class QueuedBackend:
                 self._pause(_RESTART_SECONDS, None)
             finally:
                 with self._changed:
+                    self._rounds += 1
                     self._changed.notify_all()
 
     def _next(self) -> Lease | None:
@@ -169,11 +180,13 @@ class QueuedBackend:
                 if self._closing_at is not None and (self._hopeless or now >= self._closing_at):
                     return None
                 wait = self._due_in(now)
-                if wait <= 0:
-                    lease = self.queue.lease(self._pace.max_batch_events, self._pace.max_batch_bytes)
-                    if lease is not None or self._closing_at is not None:
-                        return lease
-                self._clock.wait(self._changed, min(wait if wait > 0 else self._pace.flush_interval, sweep_in))
+                if wait > 0:
+                    self._clock.wait(self._changed, min(wait, sweep_in))
+                    continue
+            # Outside of `_changed`: a signal handler may hold the queue's lock while it waits for this one.
+            lease = self.queue.lease(self._pace.max_batch_events, self._pace.max_batch_bytes)
+            if lease is not None or self._closing_at is not None:
+                return lease
 
     def _due_in(self, now: float) -> float:
         """Seconds until something must be sent; 0 or less: now."""

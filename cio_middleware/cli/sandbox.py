@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import errno
 import json
+import queue
 import signal
 import sys
-import threading
 import time
-import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +53,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until Ctrl-C."""
+    """Serve until Ctrl-C or SIGTERM."""
     try:
         from cio_middleware.sandbox.server import SandboxServer
         from cio_middleware.sandbox.store import Capacity, House
@@ -65,8 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     house = House(capacity=Capacity(events=arguments.keep), on_event=lambda row: print(line(row), flush=True))
     server = SandboxServer(port=arguments.port, house=house)
-    interrupted = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: interrupted.set())
+    ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+    # SIGINT by name: a shell starts a background command with it ignored, and then no KeyboardInterrupt ever comes.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _frame: ended.put(received))
     try:
         server.start()
     except OSError as error:
@@ -75,11 +76,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(_busy(arguments.port), file=sys.stderr)
         return Exit.PORT_BUSY
     print(BANNER.format(version=_ask(server.url, "health")["version"], url=server.url, site=arguments.site), flush=True)
-    try:
-        interrupted.wait()
-    finally:
-        server.stop()
-    return Exit.OK
+    received = ended.get()
+    server.stop()
+    return Exit.INTERRUPTED if received == signal.SIGINT else Exit.OK
 
 
 def line(row: EventRow) -> str:

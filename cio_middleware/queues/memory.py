@@ -54,11 +54,13 @@ class DeadLetters:
     def add(self, entry: Entry, why: str) -> None:
         """Keep a pending event aside."""
         with self._lock:
-            self._ledger.dead_letter()
             self._kept.append(DeadLetter(*entry, why))
-            if len(self._kept) > self._keep:
+            full = len(self._kept) > self._keep
+            if full:
                 self._kept.popleft()
-                self._ledger.evict(DropReason.DEAD_LETTERS_FULL)
+        self._ledger.dead_letter()
+        if full:
+            self._ledger.evict(DropReason.DEAD_LETTERS_FULL)
 
     def __iter__(self) -> Iterator[DeadLetter]:
         return iter(tuple(self._kept))
@@ -81,7 +83,12 @@ class _Waiting(msgspec.Struct, gc=False):
 
 
 class MemoryQueue:
-    """Takes events from any thread, hands them out to one."""
+    """
+    Takes events from any thread, hands them out to one.
+
+    No other lock is ever taken inside this one, the ledger's included: a signal handler that captures an event may run
+    in the middle of any of these methods, with whatever locks its thread holds.
+    """
 
     def __init__(
         self,
@@ -122,14 +129,18 @@ class MemoryQueue:
     @property
     def oldest(self) -> float | None:
         """When the oldest of them was put, on the monotonic clock."""
-        with self._lock:
-            return self._waiting[0].at if self._waiting else None
+        try:
+            return self._waiting[0].at
+        except IndexError:
+            return None
 
     @property
     def next(self) -> int:
         """The place, in the order of puts, of the first event that waits."""
-        with self._lock:
-            return self._waiting[0].seq if self._waiting else self.tail
+        try:
+            return self._waiting[0].seq
+        except IndexError:
+            return self.tail
 
     @property
     def head(self) -> int:
@@ -141,17 +152,22 @@ class MemoryQueue:
     def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False) -> Receipt:
         """Take an event, or say why not."""
         size = len(item)
+        evicted, reason = 0, None
         with self._lock:
+            if self._events >= self._max_events or self._bytes + size > self._max_bytes:
+                evicted = self._make_room(size, may_block=may_block)
+                reason = None if self._has_room(size) else DropReason.QUEUE_FULL
             if self._closed:
-                return Receipt(reason=DropReason.CLOSED)
-            full = self._events >= self._max_events or self._bytes + size > self._max_bytes
-            if full and not self._make_room(size, may_block=may_block):
-                return Receipt(reason=DropReason.QUEUE_FULL)
-            self._waiting.append(_Waiting(self.tail, self._clock.monotonic(), envelope, item))
-            self.tail += 1
-            self._events += 1
-            self._bytes += size
-            return Receipt(len(self._waiting))
+                reason = DropReason.CLOSED
+            if reason is None:
+                self._waiting.append(_Waiting(self.tail, self._clock.monotonic(), envelope, item))
+                self.tail += 1
+                self._events += 1
+                self._bytes += size
+            depth = len(self._waiting)
+        if evicted:
+            self._ledger.drop(DropReason.EVICTED, evicted)
+        return Receipt(depth) if reason is None else Receipt(reason=reason)
 
     def lease(self, max_events: int, max_bytes: int) -> Lease | None:
         """Hand out the oldest events that fit one request."""
@@ -170,24 +186,24 @@ class MemoryQueue:
         """These were delivered."""
         with self._lock:
             held = self._settle(lease, indexes)
-            self._ledger.deliver(held)
-            return held
+        self._ledger.deliver(held)
+        return held
 
     def drop(self, lease: Lease, indexes: Sequence[int], reason: DropReason) -> int:
         """Give these up."""
         with self._lock:
             held = self._settle(lease, indexes)
-            if held:
-                self._ledger.drop(reason, held)
-            return held
+        if held:
+            self._ledger.drop(reason, held)
+        return held
 
     def dead_letter(self, lease: Lease, index: int, why: str) -> bool:
         """Keep this one aside."""
         with self._lock:
             held = self._settle(lease, [index])
-            if held:
-                self.dead_letters.add(lease.entries[index], why)
-            return held > 0
+        if held:
+            self.dead_letters.add(lease.entries[index], why)
+        return held > 0
 
     def nack(self, lease: Lease) -> None:
         """Take what is not settled back, in its old place."""
@@ -204,9 +220,9 @@ class MemoryQueue:
             self._waiting.clear()
             self._leased.clear()
             self._events = self._bytes = 0
-            if count:
-                self._ledger.drop(reason, count)
-            return count
+        if count:
+            self._ledger.drop(reason, count)
+        return count
 
     def _settle(self, lease: Lease, indexes: Sequence[int]) -> int:
         leased = self._leased.get(lease)
@@ -224,12 +240,14 @@ class MemoryQueue:
     def _has_room(self, size: int) -> bool:
         return self._events < self._max_events and self._bytes + size <= self._max_bytes
 
-    def _make_room(self, size: int, *, may_block: bool) -> bool:
-        if self._overflow == "drop_oldest":
+    def _make_room(self, size: int, *, may_block: bool) -> int:
+        """Do what the overflow policy says. Returns how many events it evicted."""
+        evicted = 0
+        if size <= self._max_bytes and self._overflow == "drop_oldest":
             while self._waiting and not self._has_room(size):
                 self._events -= 1
                 self._bytes -= len(self._waiting.popleft().item)
-                self._ledger.drop(DropReason.EVICTED)
-        elif may_block and size <= self._max_bytes:
+                evicted += 1
+        elif size <= self._max_bytes and may_block:
             self._space.wait_for(lambda: self._has_room(size), _BLOCK_SECONDS)
-        return self._has_room(size)
+        return evicted

@@ -84,7 +84,7 @@ class Sandbox:
         return Sandbox(self.url, site_id, self._server)
 
     @property
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         """What a client needs to reach this workspace: site_id, api_key and base_url."""
         return {"site_id": self.site_id, "api_key": API_KEY, "base_url": self.url}
 

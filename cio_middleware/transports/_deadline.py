@@ -15,6 +15,8 @@ from typing import Any
 import httpcore
 import httpx
 
+from .._settings import is_loopback
+
 TimeLeft = Callable[[], float | None]
 
 
@@ -62,6 +64,8 @@ def _make_pool(proxy: str, tls: ssl.SSLContext | None, network: httpcore.Network
 
 
 def _proxy(scheme: str, host: str) -> str:
+    if is_loopback(host):
+        return ""  # a proxy of the environment must not come between us and a sandbox on this machine
     found = urllib.request.getproxies()
     proxy = found.get(scheme) or found.get("all", "")
     if not proxy.startswith(("http://", "https://")) or urllib.request.proxy_bypass(host):

@@ -8,6 +8,7 @@ a URL of the Track API may hold a person's id.
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - else the first connection imports it in our thread, which a fork may cut off
 import logging
 import platform
 import threading
@@ -17,8 +18,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
 
 from .._semconv import VERSION
+from .._settings import is_loopback
 from ..exceptions import ConfigurationError
 from ..typing import Answer, Failure, Request, Response
 
@@ -66,11 +69,20 @@ class HttpTransport:
         self._credentials = credentials
         self._given = client
         self._made: httpx.Client | None = None
+        self._inherited: list[httpx.Client] = []
         self._lock = threading.Lock()
+        if client is None:
+            # Now, and not at the first send: that runs in a thread of ours, and a fork in the middle of an import would
+            # leave it half done in the child for ever.
+            from . import _deadline  # noqa: F401
+
+            _silence_named("httpx")
         _silence(client)
 
     def after_fork(self) -> None:
-        """Let go of the parent's connections without closing them: both would write to the same sockets."""
+        """Let go of the parent's connections without closing them, which would wait for a lock that nobody frees."""
+        if self._made is not None:
+            self._inherited.append(self._made)
         self._made = None
         self._lock = threading.Lock()
 
@@ -87,6 +99,8 @@ class HttpTransport:
     def _post(self, url: str, body: bytes, timeout: float, deadline: float) -> Response:
         arguments = _arguments(self._credentials, body, timeout)
         with self._client().stream("POST", url, **arguments) as response:
+            if response.is_stream_consumed:  # a test's double answers with a body that is read already
+                return _response(response.status_code, response.headers, response.content)
             read = bytearray()
             for chunk in response.iter_raw():
                 read += chunk
@@ -105,7 +119,6 @@ class HttpTransport:
 
                 from ._deadline import DeadlineTransport
 
-                _silence_named("httpx")
                 self._made = httpx.Client(transport=DeadlineTransport(time_left))
             return self._made
 
@@ -149,7 +162,9 @@ class AsyncHttpTransport:
 
     async def _post(self, url: str, body: bytes, timeout: float) -> Response:  # noqa: ASYNC109 - handed on
         arguments = _arguments(self._credentials, body, timeout)
-        async with self._client().stream("POST", url, **arguments) as response:
+        async with self._client(url).stream("POST", url, **arguments) as response:
+            if response.is_stream_consumed:  # as above
+                return _response(response.status_code, response.headers, response.content)
             read = bytearray()
             async for chunk in response.aiter_raw():
                 read += chunk
@@ -157,7 +172,7 @@ class AsyncHttpTransport:
                     break
             return _response(response.status_code, response.headers, read)
 
-    def _client(self) -> Any:
+    def _client(self, url: str) -> Any:
         if self._given is not None:
             return self._given
         import asyncio
@@ -167,7 +182,9 @@ class AsyncHttpTransport:
             import httpx
 
             _silence_named("httpx")
-            made = self._made[loop] = httpx.AsyncClient()
+            # A proxy of the environment must not come between us and a sandbox on this machine.
+            local = is_loopback(urlsplit(url).hostname or "")
+            made = self._made[loop] = httpx.AsyncClient(trust_env=not local)
         return made
 
     async def close(self) -> None:
@@ -200,7 +217,7 @@ def _arguments(credentials: Credentials, body: bytes, timeout: float) -> dict[st
     return {"content": body, "headers": _HEADERS, "auth": credentials(), "timeout": timeout, "follow_redirects": False}
 
 
-def _response(status: int, headers: Mapping[str, str], body: bytearray) -> Response:
+def _response(status: int, headers: Mapping[str, str], body: bytes | bytearray) -> Response:
     kept = {name: headers[name] for name in _KEPT if name in headers}
     return Response(status, kept, bytes(body[:MAX_ANSWER_BYTES]), time.time())
 

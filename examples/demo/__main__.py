@@ -49,6 +49,9 @@ def main() -> int:
     except CannotStart as error:
         print(f"\n{error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        print(f'\nThe demo needs {error.name}. Type: make demo, or pip install ".[demo]"', file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("\n  Stopped. Nothing is left running.", file=sys.stderr)
         return 130

@@ -21,10 +21,12 @@ ROOT = Path(__file__).parents[2]
 URL = "http://127.0.0.1:1"
 
 
-def run_demo(*options: str) -> subprocess.CompletedProcess[str]:
+def run_demo(*options: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the command of the Makefile."""
     command = [sys.executable, "-m", "examples.demo", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environ}, capture_output=True, text=True, check=False, timeout=120
+    )
 
 
 def table(output: str) -> dict[str, list[int]]:
@@ -81,6 +83,28 @@ def test_ctrl_c_stops_the_demo_and_leaves_nothing_running():
     for shop in shops:
         with pytest.raises(ProcessLookupError):
             os.kill(shop, 0)
+
+
+def test_a_shop_that_cannot_start_is_named(tmp_path):
+    """When a server fails at once, the demo says which one, with its last words, and exits 2."""
+    (tmp_path / "waitress.py").write_text("raise ImportError('no waitress today')")
+
+    run = run_demo(PYTHONPATH=str(tmp_path))
+
+    assert run.returncode == 2
+    assert "the flask shop did not start: it ended with 1." in run.stderr
+    assert "no waitress today" in run.stderr
+
+
+def test_a_missing_package_is_named_with_what_to_type(tmp_path):
+    """Without the server that the sandbox needs there is no traceback, but a command."""
+    (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError(name='uvicorn')")
+
+    run = run_demo(PYTHONPATH=str(tmp_path))
+
+    assert run.returncode == 2
+    assert 'The demo needs uvicorn. Type: make demo, or pip install ".[demo]"' in run.stderr
+    assert "Traceback" not in run.stderr
 
 
 def _pids(lines: Iterator[str]) -> list[str]:

@@ -13,8 +13,11 @@ from pathlib import Path, PurePosixPath
 from uuid import UUID
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from cio_middleware import DropReason, InvalidEvent, Settings, _semconv, _values, exceptions
+from cio_middleware import Client, DropReason, InvalidEvent, Settings, _semconv, _values, exceptions
 from docs import tables
 
 ROOT = Path(__file__).parents[2]
@@ -134,7 +137,38 @@ def test_every_span_attribute_is_on_its_page():
     """No attribute is undocumented, and none is documented that does not exist."""
     ours = {value for name, value in vars(_semconv).items() if name.isupper() and name not in {"SCOPE", "VERSION"}}
     ours.discard(_semconv.SCHEMA_URL)
-    assert {code(row[0])[0] for row in rows("reference/spans.md", "attribute")} == ours
+    assert _documented() == ours
+
+
+def test_the_spans_of_the_page_are_the_spans_that_a_backend_sees(sandbox):
+    """A queued event that is sent twice, and a direct one, leave the rows of the page: name, kind and parent."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    sandbox.faults.script(["503", "ok*"])
+
+    for backend in ("queued", "direct"):
+        settings = Settings(**sandbox.settings, backend=backend, retry_base=0.01)
+        with (
+            Client(settings, tracer_provider=provider) as client,
+            provider.get_tracer("app").start_as_current_span("GET /"),
+        ):
+            client.track("order_placed", person="ada")
+
+    spans = exporter.get_finished_spans()
+    names = {span.context.span_id: span.name for span in spans if span.context}
+    seen = [(span.name, span.kind.name, names.get(span.parent.span_id if span.parent else 0, "")) for span in spans]
+    parents = {"the caller's": "GET /", "`send track`": "send track"}
+    page = [
+        (code(name)[0], kind, parents.get(parent, "")) for name, kind, parent, _ in rows("reference/spans.md", "span")
+    ]
+    assert set(seen) - {("GET /", "INTERNAL", "")} == set(page)
+    assert seen.count(("POST", "CLIENT", "send track")) == 3
+    assert all(set(span.attributes or {}) <= _documented() for span in spans)
+
+
+def _documented() -> set[str]:
+    return {code(row[0])[0] for row in rows("reference/spans.md", "attribute")}
 
 
 def test_the_drawing_of_the_layers_is_the_one_that_is_checked():

@@ -219,6 +219,8 @@ def test_17_a_refused_key_pauses_and_keeps_everything(make_client, sandbox, cloc
     with caplog.at_level(logging.INFO, logger="cio_middleware"):
         ids = [client.track("step", {"n": n}, person="ada") for n in range(5)]
         eventually(lambda: client.stats().requests == 1)
+        looks = clock.looks
+        eventually(lambda: clock.looks > looks + 2)
         clock.advance(59)
         looks = clock.looks
         eventually(lambda: clock.looks > looks + 2)

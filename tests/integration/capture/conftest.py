@@ -17,13 +17,11 @@ import waitress
 
 from cio_middleware import Client
 
-_ONLY_HERE = {"host": "127.0.0.1", "lifespan": "auto", "log_level": "error"}
-
 
 @contextlib.contextmanager
 def _uvicorn(app: Any) -> Iterator[httpx.Client]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(app, **_ONLY_HERE))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
         # The socket listens already: a request that comes before the server waits in line.
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
@@ -45,8 +43,8 @@ def _waitress(app: Any) -> Iterator[httpx.Client]:
         with httpx.Client(base_url=f"http://127.0.0.1:{server.effective_port}", trust_env=False, timeout=10) as http:
             yield http
     finally:
-        server.close()
-        server.trigger.pull_trigger()
+        # From its own loop: what another thread closes while the loop waits for it stays open.
+        server.trigger.pull_trigger(server.close)
         thread.join()
 
 

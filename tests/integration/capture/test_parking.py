@@ -126,8 +126,9 @@ async def test_a_late_identify_of_another_thread_is_not_overtaken(sandbox, make_
 
 
 @pytest.mark.parametrize("count", [99, 100, 101, 250])
-async def test_at_a_hundred_events_they_go_on(client, inside, count):
+async def test_at_a_hundred_events_they_go_on(make_client, inside, count):
     """A request holds at most 99 parked events: the hundredth sends all, under whom is known then."""
+    client = make_client(rate_limit=100_000)
 
     def steps():
         for _ in range(count):
@@ -252,8 +253,9 @@ async def test_many_threads_settle_a_request_once(sandbox, client, inside):
     assert sandbox.duplicates("e") == 0
 
 
-async def test_settled_requests_leave_nothing_behind(client, inside):
+async def test_settled_requests_leave_nothing_behind(make_client, inside):
     """However many requests parked events, nothing of them is kept when they are over."""
+    client = make_client(rate_limit=100_000)
     for _ in range(200):
         await inside(client, lambda: client.track("e"))
 
@@ -330,10 +332,10 @@ async def test_a_child_does_not_send_what_its_parent_has_parked(sandbox, client,
     """A process that forks in the middle of a request leaves the parked events to the parent."""
 
     def steps():
-        client.track("parents")
+        client.track("of_parent")
         child = os.fork()
         if child == 0:
-            client.track("childs")
+            client.track("of_child")
             healthy = client.stats().parked == 1 and client.flush() and client.stats().delivered == 1
             os._exit(0 if healthy and client.stats().balanced else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -342,9 +344,9 @@ async def test_a_child_does_not_send_what_its_parent_has_parked(sandbox, client,
     await inside(client, steps)
     client.flush()
 
-    assert sandbox.count("parents") == 1
-    assert sandbox.duplicates("parents") == 0
-    assert sandbox.count("childs") == 1
+    assert sandbox.count("of_parent") == 1
+    assert sandbox.duplicates("of_parent") == 0
+    assert sandbox.count("of_child") == 1
 
 
 async def test_an_event_of_another_client_is_not_parked(client, make_client, inside):
@@ -360,7 +362,9 @@ async def test_an_event_of_another_client_is_not_parked(client, make_client, ins
 
 def test_a_cell_says_nothing_about_the_person():
     """The repr of a request names neither person nor payload."""
-    cell = cio.RequestCell(None, {}, resolver=None, read_context=bytes, read_anonymous_id=lambda source: None)
+    cell = cio.RequestCell(
+        None, {}, resolver=None, read_context=lambda source: b"", read_anonymous_id=lambda source: None
+    )
     cell.identity = cio.Identity(id="ada")
 
     assert repr(cell) == "RequestCell(person known, 0 parked)"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
@@ -134,7 +136,7 @@ async def test_a_resolver_may_answer_at_once_or_later(client, request_with, whos
 class Hostile:
     """Raises whatever is done to it."""
 
-    @property
+    @property  # type: ignore[misc]
     def __class__(self):
         raise OSError
 
@@ -144,7 +146,7 @@ class Hostile:
     def __eq__(self, other):
         raise OSError
 
-    __hash__ = None
+    __hash__: Any = None
 
 
 class HostileInt(int):
@@ -201,7 +203,7 @@ BAD = {
 
 @pytest.mark.parametrize("resolver", BAD.values(), ids=BAD)
 async def test_a_resolver_that_fails_is_as_good_as_none(client, request_with, whose, caplog, resolver):
-    """Whatever a resolver does, the request goes on, the browser's id is used, and the log says so without the value."""
+    """Whatever a resolver does, the request goes on with the browser's id, and the log says so without the value."""
     await request_with(lambda: client.track("e"), person=resolver, scope={"headers": COOKIE})
 
     assert whose() == {"anonymous_id": "browser-1"}
@@ -294,7 +296,7 @@ async def test_a_resolver_may_capture_events_itself(client, request_with, sandbo
     assert client.stats().balanced
 
 
-# --------------------------------------------------------------------------------------------------------- scope["user"]
+# -------------------------------------------------------------------------------------------- who the framework knows
 
 
 class Member(BaseUser):
@@ -376,7 +378,10 @@ def test_starlettes_own_authentication_is_enough(sandbox, client, serve_asgi):
 
 
 FORGED = [
-    *((name.encode(), b"mallory") for name in ("x-user-id", "x-user", "x-forwarded-user", "remote-user", "user", "from")),
+    *(
+        (name.encode(), b"mallory")
+        for name in ("x-user-id", "x-user", "x-forwarded-user", "remote-user", "user", "from")
+    ),
     (b"cookie", b"user=mallory; id=mallory; person=mallory; _cioanonid=ada; _cioid=mallory"),
     (b"authorization", b"Basic bWFsbG9yeTo="),
     (b"baggage", b"user.id=mallory"),
@@ -433,7 +438,7 @@ async def test_the_cookie_may_be_ignored(client, request_with, whose):
     assert whose() is None
 
 
-# -------------------------------------------------------------------------------------------------------------- identify
+# ------------------------------------------------------------------------------------------------------------- identify
 
 
 async def test_identify_without_attributes_binds_and_sends_nothing(client, request_with, sandbox):
@@ -514,7 +519,7 @@ async def test_with_debug_an_invalid_identify_raises_and_still_binds(make_client
     assert sandbox.wait_for("e").person == "ada"
 
 
-# ----------------------------------------------------------------------------------------------------------------- bound
+# ---------------------------------------------------------------------------------------------------------------- bound
 
 
 def test_bound_adds_to_every_event_inside(sandbox, client):
@@ -537,7 +542,7 @@ def test_bound_adds_to_every_event_inside(sandbox, client):
 def test_one_bound_serves_many_threads(sandbox, client):
     """A block that is shared between threads leaves each of them as it was."""
     shared = cio.bound({"campaign": "spring"}, person="ada")
-    both_inside = threading_barrier(4)
+    both_inside = threading.Barrier(4)
 
     def work(number):
         with shared:
@@ -552,13 +557,6 @@ def test_one_bound_serves_many_threads(sandbox, client):
 
     assert {event.data["number"] for event in sandbox.events("e")} == {0, 1, 2, 3}
     assert all(event.data["campaign"] == "spring" for event in sandbox.events("e"))
-
-
-def threading_barrier(parties):
-    """A barrier of threads."""
-    import threading
-
-    return threading.Barrier(parties)
 
 
 async def test_bound_travels_into_tasks_and_ends_in_any_context(client, sandbox):
@@ -617,7 +615,7 @@ def test_a_wrong_bound_raises_nothing_and_misleads_nobody(make_client, caplog, w
     assert len(caplog.records) == 1
 
 
-# ------------------------------------------------------------------------------------------------------------ websockets
+# ----------------------------------------------------------------------------------------------------------- websockets
 
 
 def test_a_websocket_waits_for_its_person_where_it_may(sandbox, client, caplog):

@@ -34,7 +34,7 @@ def test_an_outage_ends_on_the_same_port_with_everything_kept(own_sandbox, web):
 
 
 @pytest.mark.parametrize("step", ["hang", "latency=30000"])
-def test_stopping_resets_open_requests_and_takes_less_than_a_second(own_sandbox, step, web):
+def test_stopping_resets_open_requests_and_takes_less_than_a_second(own_sandbox, caplog, step, web):
     """Nobody waits for a request that is in progress, and an idle connection does not hold it up."""
     own_sandbox.faults.script([step])
     seen: list[Exception] = []
@@ -57,6 +57,7 @@ def test_stopping_resets_open_requests_and_takes_less_than_a_second(own_sandbox,
         assert time.monotonic() - began < 1
     caller.join()
     assert isinstance(seen[0], httpx.ReadError)
+    assert [record for record in caplog.records if record.name.startswith("cio_middleware.sandbox")] == []
 
 
 def test_many_threads_lose_nothing(sandbox, http):

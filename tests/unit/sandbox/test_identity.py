@@ -37,6 +37,7 @@ RULES = {
         {ID: "carol", EMAIL: "carol@x.y"},
     ),
     "c: only the body matches, by id": ((EMAIL, "b@x.y"), {ID: "bob"}, "bob", {EMAIL: "b@x.y", ID: "bob"}),
+    "c: an id in the path wins over one in the body": ((ID, "bobby"), {ID: "bob"}, "bob", {ID: "bobby"}),
     "f: a new id with an email in use": ((ID, "ada-2"), {EMAIL: "ada@x.y"}, "ada", {ID: "ada-2", EMAIL: "ada@x.y"}),
     "a stranger becomes a person": ((ID, "stranger"), {}, "stranger", {ID: "stranger"}),
     "a stranger's id goes to whom the body names": (
