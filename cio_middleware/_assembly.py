@@ -69,13 +69,7 @@ def assemble(
     check_client(async_http_client, asynchronous=True)
     time: Clock = SystemClock() if clock is None else clock
     ledger, notices, mint = Ledger(), Notices(time), Ulids(time.time)
-    telemetry = Telemetry(
-        base_url=base_url(settings.region, settings.base_url),
-        region=settings.region,
-        backend=settings.backend if isinstance(settings.backend, str) else type(settings.backend).__name__,
-        create_spans=settings.create_spans and settings.backend != "direct",
-        tracer_provider=tracer_provider,
-    )
+    telemetry = _telemetry(settings, tracer_provider)
     makers = _Makers(settings, time, ledger, notices, telemetry, http_client, async_http_client)
     backend: Backend = _plugins.load(
         settings.backend if settings.enabled else "null",
@@ -98,7 +92,15 @@ def assemble(
     if isinstance(backend, QueuedBackend):
         backend.sweep = parking.sweep
     capture = Capture(
-        mint=mint, clock=time, ledger=ledger, stamps=settings.stamps, stamp_queued=isinstance(backend, QueuedBackend)
+        mint=mint,
+        clock=time,
+        ledger=ledger,
+        telemetry=telemetry,
+        people=people,
+        dispatch=dispatch,
+        parking=parking,
+        stamps=settings.stamps,
+        stamp_queued=isinstance(backend, QueuedBackend),
     )
     for part in (ledger, notices, mint, parking):
         WATCH.add(part)
@@ -109,6 +111,16 @@ def assemble(
             level=logging.WARNING,
         )  # fmt: skip
     return Parts(time, ledger, notices, telemetry, people, capture, backend, dispatch, parking)
+
+
+def _telemetry(settings: Settings, tracer_provider: TracerProvider | None) -> Telemetry:
+    return Telemetry(
+        base_url=base_url(settings.region, settings.base_url),
+        region=settings.region,
+        backend=settings.backend if isinstance(settings.backend, str) else type(settings.backend).__name__,
+        create_spans=settings.create_spans and settings.backend != "direct",
+        tracer_provider=tracer_provider,
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,5 +1,8 @@
 """
-From a call to an `Event`: names checked, time and id fixed, attributes turned into bytes.
+From a call to a pending event: time and id fixed, names checked, attributes turned into bytes, the person found.
+
+Every capture ends here in one of three ways, and the ledger knows which: an event that goes on now, one that is parked
+with its request, or one that is dropped with a reason.
 """
 
 from __future__ import annotations
@@ -7,52 +10,142 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from opentelemetry.trace import Span
+
 from . import _values
-from ._context import Overlay, RequestCell
+from ._context import current, overlay
+from ._dispatch import Dispatch
 from ._events import Event, Identity, Kind
+from ._fork import WATCH
 from ._ids import Clock
-from ._stats import Ledger
+from ._parking import Parking
+from ._person import Named, People
+from ._stats import DropReason, Ledger
+from ._telemetry import Telemetry
 from .exceptions import InvalidEvent
 from .wire import limits
 from .wire.track import splice
+
+Pending = tuple[Event, float, Any, Span | None]
+"""An event that goes on now: itself, when it was captured, what its send links to, its span."""
 
 _EMPTY: Mapping[str, Any] = {}
 
 
 class Capture:
-    """Makes the events of one client. `stamp_queued` adds `_queued_at`, `stamps` adds `_updated_at`."""
+    """Makes the events of one client. `stamps` adds `_updated_at`, `stamp_queued` adds `_queued_at`."""
 
-    def __init__(
-        self, *, mint: Callable[[], str], clock: Clock, ledger: Ledger, stamps: bool, stamp_queued: bool
+    def __init__(  # noqa: PLR0913 - the composition root fills them in, once
+        self,
+        *,
+        mint: Callable[[], str],
+        clock: Clock,
+        ledger: Ledger,
+        telemetry: Telemetry,
+        people: People,
+        dispatch: Dispatch,
+        parking: Parking,
+        stamps: bool,
+        stamp_queued: bool,
     ) -> None:
         self._mint = mint
-        self._clock = clock
+        self._time = clock.time
         self._ledger = ledger
+        self._telemetry = telemetry
+        self._people = people
+        self._dispatch = dispatch
+        self._parking = parking
         self._stamps = stamps
         self._stamp_queued = stamps and stamp_queued
+        self._second = 0
+        self.closed = False
 
-    def event(  # noqa: PLR0913, PLR0917 - positional, because this is the hottest call of all
+    def event(
         self,
         kind: Kind,
         name: str,
         attributes: object,
+        person: object,
+        anonymous_id: object,
         timestamp: object,
         event_id: str | None,
-        cell: RequestCell | None,
-        bound: Overlay | None,
+    ) -> Pending | str | None:
+        """Capture an event, a page or a screen: pending now, or the id of a parked one, or None for a dropped one."""
+        now = self._begin()
+        if now is None:
+            return None
+        try:
+            cell = current.get()
+            identity, anonymous = self._people.explicit(person, anonymous_id, overlay.get())
+            nobody = identity is None and anonymous is None
+            if nobody and cell is not None:
+                identity = self._people.known(cell)
+            event = self._event(kind, name, attributes, identity, anonymous, timestamp, event_id, int(now))
+            span = self._telemetry.create(event, now)
+            carrier = self._telemetry.carrier(span)
+            if not nobody or identity is not None or cell is None:
+                return event, now, carrier, span
+            if cell.parks and cell.client.parking is self._parking:
+                if span is not None:
+                    span.end()
+                self._parking.park(cell, event, now, carrier)
+                return event.event_id
+            return event.about(None, cell.browser()), now, carrier, span
+        except BaseException as error:  # noqa: BLE001 - see _failed
+            self._failed(error)
+            return None
+
+    def identify(self, named: Named, attributes: object, timestamp: object) -> Pending | None:
+        """Capture what is known about a person; None when there is nothing to send, or it was dropped."""
+        now = self._begin()
+        if now is None:
+            return None
+        if named.problem is not None:
+            self._failed(named.problem)
+            return None
+        if named.identity is None:
+            self._dispatch.drop(DropReason.NO_IDENTITY)
+            return None
+        try:
+            event = self._profile(named.identity, attributes, named.link, timestamp, int(now))
+            span = self._telemetry.create(event, now)
+            return event, now, self._telemetry.carrier(span), span
+        except BaseException as error:  # noqa: BLE001 - see _failed
+            self._failed(error)
+            return None
+
+    def nothing(self) -> None:
+        """Count an event whose attributes could not be made; whoever calls this says in the log why."""
+        if self._begin() is not None:
+            self._ledger.drop(DropReason.CALLABLE_FAILED)
+
+    def _begin(self) -> float | None:
+        """Count a capture. Returns its time, in Unix seconds; None when the client is closed."""
+        now = self._time()
+        if int(now) != self._second:
+            # A fork that went past Python's hooks is noticed here; the system call is too slow for every event.
+            self._second = int(now)
+            WATCH.in_child()
+        self._ledger.capture()
+        if self.closed:
+            self._dispatch.drop(DropReason.CLOSED)
+            return None
+        return now
+
+    def _event(
+        self,
+        kind: Kind,
+        name: str,
+        attributes: object,
         identity: Identity | None,
         anonymous_id: str | None,
+        timestamp: object,
+        event_id: str | None,
+        now: int,
     ) -> Event:
-        """
-        An event, a page or a screen; its person may be unknown so far.
-
-        Raises:
-            InvalidEvent: Customer.io would refuse or misread it.
-        """
         (limits.page_name_json if kind == "page" else limits.name_json)(name)
-        now = int(self._clock.time())
-        at = now if timestamp is None else limits.unix_seconds(timestamp)
         values = _mapping(attributes)
+        bound, cell = overlay.get(), current.get()
         if bound is not None and bound.attributes:
             values = {**bound.attributes, **values}
         raw = _values.encode_plain(values)
@@ -68,23 +161,19 @@ class Capture:
             kind,
             self._mint() if event_id is None else limits.check_event_id(event_id),
             name,
-            at,
+            now if timestamp is None else limits.unix_seconds(timestamp),
             raw,
             identity,
             anonymous_id,
         )
 
-    def identify(self, identity: Identity, attributes: object, timestamp: object, anonymous_id: str | None) -> Event:
-        """
-        What is known about a person. A number that is not finite is left out, since null would delete the attribute.
-
-        Raises:
-            InvalidEvent: Customer.io would refuse or misread it.
-        """
+    def _profile(
+        self, identity: Identity, attributes: object, anonymous_id: str | None, timestamp: object, now: int
+    ) -> Event:
+        # A number that is not finite is left out, since null would delete the attribute.
         cleaned = _values.clean(_mapping(attributes), omit_not_finite=True)
         self._ledger.note_values(cleaned.replaced, cleaned.not_finite)
         values = cleaned.values
-        now = int(self._clock.time())
         if self._stamps:
             values.setdefault("_updated_at", now)
         if anonymous_id is not None:
@@ -92,6 +181,16 @@ class Capture:
         limits.check_person_attributes(values)
         at = now if timestamp is None else limits.unix_seconds(timestamp)
         return Event("identify", self._mint(), "", at, _values.dump(values), identity)
+
+    def _failed(self, error: BaseException) -> None:
+        """Whatever the caller's values did, the event is accounted for, and only what must pass does."""
+        if isinstance(error, InvalidEvent):
+            self._dispatch.invalid(error)
+        elif isinstance(error, Exception):
+            self._dispatch.invalid(InvalidEvent(f"the event could not be captured: {type(error).__name__}."))
+        else:
+            self._ledger.drop(DropReason.INVALID_EVENT)
+            raise error
 
 
 def _mapping(attributes: object) -> Mapping[Any, Any]:

@@ -7,27 +7,23 @@ No verb raises into the application, except what `debug` and `on_error="raise"` 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from os import getpid
 from types import TracebackType
 from typing import Any, Self
 
-from opentelemetry.trace import Span, TracerProvider
+from opentelemetry.trace import TracerProvider
 
 from . import _assembly
+from ._capture import Pending
 from ._context import RequestCell, current, overlay
-from ._events import Event, Kind
-from ._fork import WATCH
 from ._ids import Clock
 from ._person import Named
 from ._settings import Settings
-from ._stats import DropReason, Stats
-from .exceptions import ClosedError, InvalidEvent
+from ._stats import Stats
+from .exceptions import ClosedError
 from .queues.memory import DeadLetter
 from .typing import Person, Processor
 
 _Attributes = Mapping[str, Any] | object | None
-_Pending = tuple[Event, float, Any, Span | None]
-"""An event that goes on now: itself, when it was captured, what its send links to, its span."""
 
 
 class Client:
@@ -66,6 +62,7 @@ class Client:
             tracer_provider=tracer_provider,
             clock=clock,
         )
+        self._capture = self._parts.capture
         self.parking = self._parts.parking
         self._closed = False
 
@@ -103,7 +100,7 @@ class Client:
             InvalidEvent: with `debug` only.
             DeliveryError: on the direct backend with `on_error="raise"` only.
         """
-        return self._send(self._event("event", name, attributes, person, anonymous_id, timestamp, event_id))
+        return self._send(self._capture.event("event", name, attributes, person, anonymous_id, timestamp, event_id))
 
     def page(
         self,
@@ -116,7 +113,7 @@ class Client:
         event_id: str | None = None,
     ) -> str | None:
         """Capture that a person saw a page; `name` is its URL. The rest as for `track`."""
-        return self._send(self._event("page", name, attributes, person, anonymous_id, timestamp, event_id))
+        return self._send(self._capture.event("page", name, attributes, person, anonymous_id, timestamp, event_id))
 
     def screen(
         self,
@@ -129,7 +126,7 @@ class Client:
         event_id: str | None = None,
     ) -> str | None:
         """Capture that a person saw a screen of an app. The rest as for `track`."""
-        return self._send(self._event("screen", name, attributes, person, anonymous_id, timestamp, event_id))
+        return self._send(self._capture.event("screen", name, attributes, person, anonymous_id, timestamp, event_id))
 
     def identify(
         self,
@@ -161,7 +158,7 @@ class Client:
         who = self._parts.people.named(self._cell(), person, anonymous_id, overlay.get())
         sent = None
         try:
-            sent = self._send(self._identify(who, attributes, timestamp))
+            sent = self._send(self._identified(who, attributes, timestamp))
         finally:
             # Only now: what another thread settles meanwhile must not overtake this.
             if (cell := self._parts.people.bind(self._cell(), person, who, sent)) is not None:
@@ -200,7 +197,7 @@ class Client:
             The final ledger.
         """
         if not self._closed:
-            self._closed = True
+            self._closed = self._capture.closed = True
             self.parking.empty()
             self._parts.backend.close(self._patience(timeout))
         return self.stats()
@@ -211,9 +208,7 @@ class Client:
 
     def drop_call(self) -> None:
         """Count an event whose attributes could not be made, because the application's own callable failed."""
-        if self._begin() is not None:
-            # Whoever calls this says in the log which callable it was.
-            self._parts.ledger.drop(DropReason.CALLABLE_FAILED)
+        self._capture.nothing()
 
     @property
     def dead_letters(self) -> tuple[DeadLetter, ...]:
@@ -235,7 +230,8 @@ class Client:
         """
         if person is None and anonymous_id is None:
             await self._parts.people.meet(current.get())
-        return await self._asend(self._event("event", name, attributes, person, anonymous_id, timestamp, event_id))
+        pending = self._capture.event("event", name, attributes, person, anonymous_id, timestamp, event_id)
+        return await self._asend(pending)
 
     async def apage(
         self,
@@ -250,7 +246,8 @@ class Client:
         """`page`, awaited."""
         if person is None and anonymous_id is None:
             await self._parts.people.meet(current.get())
-        return await self._asend(self._event("page", name, attributes, person, anonymous_id, timestamp, event_id))
+        pending = self._capture.event("page", name, attributes, person, anonymous_id, timestamp, event_id)
+        return await self._asend(pending)
 
     async def aidentify(
         self,
@@ -264,7 +261,7 @@ class Client:
         who = self._parts.people.named(self._cell(), person, anonymous_id, overlay.get())
         sent = None
         try:
-            sent = await self._asend(self._identify(who, attributes, timestamp))
+            sent = await self._asend(self._identified(who, attributes, timestamp))
         finally:
             if (cell := self._parts.people.bind(self._cell(), person, who, sent)) is not None:
                 await self.parking.asettle(cell)
@@ -304,93 +301,15 @@ class Client:
     def __repr__(self) -> str:
         return f"Client(backend={type(self._parts.backend).__name__}, {'closed' if self._closed else 'open'})"
 
-    def _event(
-        self,
-        kind: Kind,
-        name: str,
-        attributes: _Attributes,
-        person: Person | None,
-        anonymous_id: str | None,
-        timestamp: Any,
-        event_id: str | None,
-    ) -> _Pending | str | None:
-        """A captured event to send on; the id of one that is parked; None for one that was dropped."""
-        parts = self._begin()
-        if parts is None:
-            return None
-        try:
-            bound, cell = overlay.get(), current.get()
-            identity, anonymous = parts.people.explicit(person, anonymous_id, bound)
-            found = identity is not None or anonymous is not None
-            if not found and cell is not None:
-                identity = parts.people.known(cell)
-                found = identity is not None
-            event = parts.capture.event(kind, name, attributes, timestamp, event_id, cell, bound, identity, anonymous)
-            now = parts.clock.time()
-            span = parts.telemetry.create(event, now)
-            pending = event, now, parts.telemetry.carrier(span), span
-            return pending if found or cell is None else self._without_person(cell, *pending)
-        except BaseException as error:  # noqa: BLE001 - see _failed
-            self._failed(error)
-            return None
+    def _identified(self, named: Named, attributes: _Attributes, timestamp: Any) -> Pending | None:
+        if named.identity is not None and attributes is None and named.link is None and self._cell() is not None:
+            return None  # it only says whose request this is
+        return self._capture.identify(named, attributes, timestamp)
 
-    def _without_person(
-        self, cell: RequestCell, event: Event, at: float, carrier: Any, span: Span | None
-    ) -> _Pending | str:
-        if cell.parks and cell.client is self:
-            if span is not None:
-                span.end()
-            self.parking.park(cell, event, at, carrier)
-            return event.event_id
-        return event.about(None, cell.browser()), at, carrier, span
-
-    def _identify(self, who: Named, attributes: _Attributes, timestamp: Any) -> _Pending | None:
-        identity, link, problem = who.identity, who.link, who.problem
-        if identity is not None and attributes is None and link is None and self._cell() is not None:
-            return None
-        parts = self._begin()
-        if parts is None:
-            return None
-        if problem is not None:
-            self._failed(problem)
-            return None
-        if identity is None:
-            parts.dispatch.drop(DropReason.NO_IDENTITY)
-            return None
-        try:
-            event = parts.capture.identify(identity, attributes, timestamp, link)
-            now = parts.clock.time()
-            span = parts.telemetry.create(event, now)
-            return event, now, parts.telemetry.carrier(span), span
-        except BaseException as error:  # noqa: BLE001 - see _failed
-            self._failed(error)
-            return None
-
-    def _begin(self) -> _assembly.Parts | None:
-        if getpid() != WATCH.pid:
-            WATCH.in_child()
-        parts = self._parts
-        parts.ledger.capture()
-        if self._closed:
-            parts.dispatch.drop(DropReason.CLOSED)
-            return None
-        return parts
-
-    def _failed(self, error: BaseException) -> None:
-        """Whatever the caller's values did, the event is accounted for, and only what must pass does."""
-        if isinstance(error, InvalidEvent):
-            self._parts.dispatch.invalid(error)
-        elif isinstance(error, Exception):
-            name = type(error).__name__
-            self._parts.dispatch.invalid(InvalidEvent(f"the event could not be captured: {name}."))
-        else:
-            self._parts.ledger.drop(DropReason.INVALID_EVENT)
-            raise error
-
-    def _send(self, pending: _Pending | str | None) -> str | None:
+    def _send(self, pending: Pending | str | None) -> str | None:
         return self._parts.dispatch.send(*pending) if isinstance(pending, tuple) else pending
 
-    async def _asend(self, pending: _Pending | str | None) -> str | None:
+    async def _asend(self, pending: Pending | str | None) -> str | None:
         return await self._parts.dispatch.asend(*pending) if isinstance(pending, tuple) else pending
 
     def _cell(self) -> RequestCell | None:

@@ -4,6 +4,7 @@ The process's own client: made from the environment on first use, unless `config
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +12,6 @@ from typing import Any
 from ._client import Client
 from ._context import current
 from ._events import Identity
-from ._fork import WATCH
 from ._notices import Notices
 from ._settings import Secret, Settings
 from .exceptions import ConfigurationError
@@ -26,12 +26,18 @@ class _Default:
         self.client: Client | None = None
         self.problem: str | None = None
         self.notices = Notices()
-        self.lock = threading.Lock()
-        self.watched = False
+        self.after_fork()
+        # A fork waits until no client is being made: the child would find the imports that this takes half done, with
+        # nobody to finish them.
+        os.register_at_fork(
+            before=lambda: self.lock.acquire(),
+            after_in_parent=lambda: self.lock.release(),
+            after_in_child=self.after_fork,
+        )
 
     def after_fork(self) -> None:
-        """Another thread of the parent may have held the lock."""
-        self.lock = threading.Lock()
+        """A child's lock must not be one that its parent held."""
+        self.lock = threading.RLock()
 
     def get(self) -> Client:
         if (client := self.client) is not None:
@@ -44,7 +50,6 @@ class _Default:
     def make(self) -> Client:
         with self.lock:
             if self.client is None:
-                self._watch()
                 try:
                     self.client = Client.from_env()
                 except ConfigurationError as error:
@@ -55,15 +60,9 @@ class _Default:
 
     def put(self, client: Client | None) -> None:
         with self.lock:
-            self._watch()
             self.client = client
             self.problem = None
             self.notices = Notices()
-
-    def _watch(self) -> None:
-        if not self.watched:
-            self.watched = True
-            WATCH.add(self)
 
 
 _DEFAULT = _Default()

@@ -8,6 +8,7 @@ Whatever owns one of these registers here and starts afresh before the child run
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from typing import Protocol
 
@@ -26,25 +27,46 @@ class ForkWatch:
     def __init__(self) -> None:
         self._watched: list[weakref.ref[Forkable]] = []
         self._registered = False
+        self._imports = threading.RLock()
         self.pid = os.getpid()
 
     def add(self, forkable: Forkable) -> None:
         """Watch it for as long as it lives."""
-        if not self._registered:
-            self._registered = True
-            self.pid = os.getpid()
-            os.register_at_fork(after_in_child=self.in_child)
+        self._register()
         self._watched = [ref for ref in self._watched if ref() is not None]
         self._watched.append(weakref.ref(forkable))
 
+    def importing(self) -> threading.RLock:
+        """
+        To be held while something large is imported: a fork waits for it.
+
+        In the child the import would stay half done, with nobody to finish it, and whoever imports the same would wait
+        for ever.
+        """
+        self._register()
+        return self._imports
+
     def in_child(self) -> None:
-        """Tell every watched object, once per process; also called where a fork went past Python's own hook (uWSGI)."""
+        """Tell every watched object, once per process; also called where a fork went past Python's hook (uWSGI)."""
         if self.pid == os.getpid():
             return
         self.pid = os.getpid()
         for ref in self._watched:
             if (forkable := ref()) is not None:
                 forkable.after_fork()
+
+    def _register(self) -> None:
+        if self._registered:
+            return
+        self._registered = True
+        self.pid = os.getpid()
+        os.register_at_fork(
+            before=self._imports.acquire, after_in_parent=self._imports.release, after_in_child=self._after
+        )
+
+    def _after(self) -> None:
+        self._imports.release()
+        self.in_child()
 
 
 WATCH = ForkWatch()

@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from .._fork import WATCH
 from .._semconv import VERSION
 from .._settings import is_loopback
 from ..exceptions import ConfigurationError
@@ -72,9 +73,9 @@ class HttpTransport:
         self._inherited: list[httpx.Client] = []
         self._lock = threading.Lock()
         if client is None:
-            # Now, and not at the first send: that runs in a thread of ours, and a fork in the middle of an import would
-            # leave it half done in the child for ever.
-            from . import _deadline  # noqa: F401
+            # Now, and not at the first send, so that the first event is as quick as the others.
+            with WATCH.importing():
+                from . import _deadline  # noqa: F401
 
             _silence_named("httpx")
         _silence(client)

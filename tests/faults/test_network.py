@@ -75,8 +75,7 @@ def test_02_an_outage_in_the_middle_loses_nothing(eventually):
         ids = [client.track("step", {"n": n}, person="ada") for n in range(50)]
         assert client.flush(5)
         sandbox.stop()
-        for number in range(50, 150):
-            ids.append(client.track("step", {"n": number}, person="ada"))
+        ids += [client.track("step", {"n": number}, person="ada") for number in range(50, 150)]
         eventually(lambda: client.stats().retries >= 3)
         sandbox.start()
         ids.extend(client.track("step", {"n": number}, person="ada") for number in range(150, 200))
@@ -205,9 +204,9 @@ def test_13_a_redirect_never_carries_the_credentials_away(serve, answer):
     server = serve(
         lambda connection, _: connection.sendall(answer("307 Go", b"", f"Location: {thief.url}/api/v2/batch"))
     )
-    with cio.Client(settings(server.url, backend="direct", on_error="raise")) as client:
-        with pytest.raises(cio.Unauthorized):
-            client.track("step", person="ada")
+    strict = settings(server.url, backend="direct", on_error="raise")
+    with cio.Client(strict) as client, pytest.raises(cio.Unauthorized):
+        client.track("step", person="ada")
     assert thief.requests == []
     assert len(server.requests) == 1
 

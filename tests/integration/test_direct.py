@@ -55,7 +55,7 @@ def test_a_passing_failure_is_retried_with_the_same_id(direct, sandbox):
     ids=["503", "429", "429 for longer than allowed", "reset", "401", "400", "html"],
 )
 def test_what_cannot_be_delivered_is_raised_on_request(strict, sandbox, script, kind, status, attempts):
-    """With on_error="raise" the error tells kind, status, attempts and event ids, and holds no person and no payload."""
+    """With on_error="raise" the error tells kind, status, attempts and event ids, no person and no payload."""
     sandbox.faults.script(script)
     with pytest.raises(kind) as caught:
         strict.track("paid", {"card": "canary"}, person="canary")
@@ -65,7 +65,7 @@ def test_what_cannot_be_delivered_is_raised_on_request(strict, sandbox, script, 
     assert error.event_ids[0] in str(error)
     assert "canary" not in f"{error} {error!r} {error.__dict__}"
     assert error.__context__ is None
-    again = pickle.loads(pickle.dumps(error))
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert (type(again), str(again), again.event_ids) == (kind, str(error), error.event_ids)
     assert strict.stats().balanced
     assert strict.stats().pending == 0
@@ -146,7 +146,7 @@ async def test_atrack_does_not_block_the_loop(make_client, sandbox):
 
 
 async def test_track_on_a_loop_hands_over_and_says_so_once(make_client, sandbox, caplog):
-    """A sync verb on an event loop's thread returns at once; a helper thread delivers, and the log names atrack once."""
+    """A sync verb on an event loop's thread returns at once; a helper thread delivers, the log names atrack once."""
     client = make_client(backend="direct")
     with caplog.at_level(logging.WARNING, logger="cio_middleware"):
         ids = [client.track("paid", {"n": n}, person="ada") for n in range(3)]

@@ -352,7 +352,7 @@ def test_a_disabled_client_captures_and_sends_nothing(sandbox):
 
 
 def test_processors_see_every_event_in_turn(make_client, sandbox):
-    """Processors change or drop events before they are encoded; one that fails or returns nonsense drops, never leaks."""
+    """Processors change or drop events before they are encoded; one that fails drops its event, it never leaks it."""
 
     def redact(event):
         return event.with_attributes({**event.attributes, "card": "***"}) if "card" in event.attributes else event

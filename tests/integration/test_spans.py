@@ -207,7 +207,7 @@ def test_the_worker_is_never_a_child_of_the_request_that_started_it(traced, span
 
 
 def test_foreign_http_instrumentation_is_silent_during_our_call(traced, spans, sandbox):
-    """An instrumented httpx adds no span of its own to our requests, and no trace header or baggage leaves with them."""
+    """An instrumented httpx adds no span of its own to our requests, and no trace header or baggage leaves."""
     seen: list[httpx.Headers] = []
     HTTPXClientInstrumentor().instrument(tracer_provider=spans.provider)
     token = context.attach(baggage.set_baggage("secret", "canary"))

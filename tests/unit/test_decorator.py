@@ -405,13 +405,18 @@ async def test_an_async_generator_closes_what_is_inside_it(kept):
             await asyncio.sleep(0)
             closed.append(True)
 
+    steps = numbers()
+    await anext(steps)
+    await steps.aclose()
+    assert closed == [True]
+    assert kept.taken() == [("numbers", "ada", {})]
+
     async for _ in numbers():
         break
     gc.collect()
     for _ in range(5):
         await asyncio.sleep(0)
-
-    assert closed == [True]
+    assert closed == [True, True]
     assert kept.taken() == [("numbers", "ada", {})]
 
 

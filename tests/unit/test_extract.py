@@ -303,11 +303,12 @@ def test_no_request_takes_long_to_read(read):
 
 ANY = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.binary(max_size=9),
-    st.text(st.characters(exclude_categories=()), max_size=9), st.lists(st.integers(), max_size=2),
+    st.text(max_size=9), st.lists(st.integers(), max_size=2),
 )  # fmt: skip
-TEXT = st.text(st.characters() | st.sampled_from("\ud800\udc00\x00\u2028%/"), max_size=20) | st.sampled_from(
-    ["//[", "https://[::1", "%", "@"]
-)
+# st.text would leave the lone surrogates out.
+TEXT = st.lists(st.characters() | st.sampled_from("\ud800\udc00\x00\u2028%/"), max_size=20).map(
+    "".join
+) | st.sampled_from(["//[", "https://[::1", "%", "@"])
 BYTES = st.binary(max_size=20)
 NAMES = st.sampled_from([b"host", b"referer", b"cookie", b"accept-language", b"user-agent"])
 SCOPES = st.fixed_dictionaries(
@@ -344,14 +345,14 @@ def test_no_environ_makes_it_raise(environ):
     anonymous_id(_extract.wsgi_header(environ)("cookie"), "_cioanonid")
 
 
-@given(st.text(st.characters(exclude_categories=())), st.text(min_size=1))
+@given(TEXT, st.text(min_size=1))
 def test_no_cookie_makes_it_raise(cookies, name):
     """Whatever the header holds, and however the cookie is called."""
     found = anonymous_id(f"{cookies};{name}=abc", name)
     assert found is None or found.isascii()
 
 
-@given(st.text(st.characters() | st.sampled_from("\ud800\udc00\x00\x1b\u2028\u202e\u2066")))
+@given(st.lists(st.characters() | st.sampled_from("\ud800\udc00\x00\x1b\u2028\u202e\u2066")).map("".join))
 def test_a_text_from_outside_is_one_line(text):
     """Nothing in it can break a line of a log, or turn what follows."""
     cleaned = _extract.text(text)

@@ -479,7 +479,8 @@ def test_a_model_with_a_wrong_value_warns_nobody():
     assert json.loads(_values.encode(_values.fields_of(cart)).json)["itemCount"] == "canary"
 
 
-TEXTS = st.text(st.characters() | st.sampled_from("\ud800\udc00"), max_size=8) | st.sampled_from(
+# st.text would leave the lone surrogates out.
+TEXTS = st.lists(st.characters() | st.sampled_from("\ud800\udc00"), max_size=8).map("".join) | st.sampled_from(
     ["null", "\x00", "\ud800", '"\\']
 )
 PLAIN = st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.floats() | TEXTS

@@ -352,7 +352,12 @@ async def test_a_scope_that_stays_cancelled_loses_no_event(sandbox, client, call
     assert sandbox.wait_for("begun").identifiers == {"anonymous_id": "browser-1"}
 
 
-@pytest.mark.parametrize("resolver", [lambda cell: "ada", None], ids=["sync", "none"])
+async def waits_long(cell):
+    """An asynchronous resolver that is not done soon."""
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("resolver", [lambda cell: "ada", waits_long, None], ids=["sync", "async", "none"])
 async def test_a_request_that_is_thrown_away_settles_what_it_parked(sandbox, client, call_asgi, resolver):
     """A server that drops a request closes it in whatever context it has; nothing fails, and nothing is lost."""
 
@@ -373,7 +378,7 @@ async def test_a_request_that_is_thrown_away_settles_what_it_parked(sandbox, cli
 
     assert client.stats().parked == 0
     client.flush()
-    assert sandbox.wait_for("begun").person == ("ada" if resolver else "browser-1")
+    assert sandbox.wait_for("begun").person == ("browser-1" if resolver in {waits_long, None} else "ada")
 
 
 START = {"type": "http.response.start", "status": 200, "headers": []}

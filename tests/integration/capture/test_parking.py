@@ -312,6 +312,22 @@ async def test_settling_raises_nothing_into_the_application(sandbox, make_client
     assert stats.dead_lettered + sum(stats.dropped.values()) == 2
 
 
+@pytest.mark.parametrize("how", ["identify", "flush", "close"])
+async def test_a_call_that_settles_others_events_raises_nothing_of_theirs(make_client, inside, how):
+    """With `debug`, an event that turns out too large when it is addressed does not fail the call that did that."""
+    client = make_client(debug=True, max_event_bytes=500)
+
+    def steps():
+        for _ in range(3):
+            client.track("e", {"text": "x" * 400})
+        {"identify": lambda: client.identify("ada"), "flush": client.flush, "close": client.close}[how]()
+        assert balanced(client).parked == 0
+
+    await inside(client, steps)
+
+    assert balanced(client).dropped == {"event_too_large": 3}
+
+
 async def test_closing_sends_what_is_parked(sandbox, client, inside):
     """A client that is closed in the middle of a request loses nothing; what comes later is dropped and counted."""
 

@@ -269,6 +269,15 @@ async def test_a_resolver_is_asked_once_when_it_knows(client, request_with):
     assert len(asked) == 1
 
 
+async def test_a_resolver_that_does_not_know_is_asked_again_at_the_end(client, request_with):
+    """However many events a request has, a resolver without an answer is asked at the first and at the end."""
+    asked: list[cio.RequestCell] = []
+
+    await request_with(lambda: [client.track("e") for _ in range(5)], person=asked.append)
+
+    assert len(asked) == 2
+
+
 async def test_an_asynchronous_answer_that_is_not_needed_leaves_no_warning(client, request_with, whose):
     """When `identify()` comes first, the coroutine of the resolver is closed and not forgotten."""
 
@@ -574,11 +583,14 @@ async def test_bound_travels_into_tasks_and_ends_in_any_context(client, sandbox)
     await task
     generator = steps()
     await asyncio.create_task(generator.__anext__())
-    await generator.aclose()
+    with cio.bound(person="carol"):
+        await generator.aclose()
+        client.track("inside")
     client.track("outside")
     client.flush()
 
     assert sandbox.wait_for("later").person == "ada"
+    assert sandbox.wait_for("inside").person == "carol"
     assert client.stats().dropped == {"no_identity": 1}
 
 

@@ -101,13 +101,13 @@ class SizedBody(Body):
 
 
 class ListWithClose(list):
-    """A list that wants to be closed."""
+    """A list that wants to be closed, and knows in which request that was."""
 
-    closed = 0
+    closed_in = None
 
     def close(self):
         """PEP 3333."""
-        self.closed += 1
+        self.closed_in = cio.current_request()
 
 
 def app_of(body):
@@ -166,7 +166,7 @@ def test_a_list_with_ideas_of_its_own_is_closed(client, environ, start):
     assert len(returned) == 1
     assert list(returned) == [b"x"]
     returned.close()
-    assert body.closed == 1
+    assert isinstance(body.closed_in, cio.RequestCell)
 
 
 def test_a_length_is_kept_and_none_is_made_up(client, environ, start):
@@ -208,6 +208,16 @@ def test_a_file_wrapper_goes_through_untouched(client, environ, start, wrapper):
     environ["wsgi.file_wrapper"] = wrapper
 
     assert CustomerIOMiddleware(app_of(wrapped), client=client)(environ, start) is wrapped
+
+
+def test_a_body_that_is_never_closed_settles_at_its_end(client, environ, start):
+    """A careless server that reads a body to its end and forgets to close it still ends the request."""
+    body = respond(CustomerIOMiddleware(app_of(Body(client)), client=client), {**environ, "HTTP_COOKIE": COOKIE}, start)
+
+    next(body)
+    assert client.stats().parked == 1
+    list(body)
+    assert client.stats().parked == 0
 
 
 def test_an_error_before_the_response_passes_unchanged(sandbox, client, environ, start):
@@ -280,6 +290,7 @@ def test_an_identity_found_while_the_body_is_sent_is_used(sandbox, client, envir
     """The request is over when its body is: who is identified on the way is the person of what came before."""
 
     def app(environ, start_response):
+        client.track("before")
         start_response("200 OK", [])
         client.track("first")
         yield b"x"

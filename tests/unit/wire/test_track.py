@@ -82,7 +82,8 @@ def test_an_item_is_what_the_vendor_describes(what, expected):
     assert json.loads(packed(what)) == expected
 
 
-TEXTS = st.text(st.characters() | st.sampled_from('\ud800\udc00\x00"\\'), min_size=1, max_size=12)
+# st.text would leave the lone surrogates out.
+TEXTS = st.lists(st.characters() | st.sampled_from('\ud800\udc00\x00"\\'), min_size=1, max_size=12).map("".join)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
