@@ -29,11 +29,13 @@ class _Default:
         self.after_fork()
         # A fork waits until no client is being made: the child would find the imports that this takes half done, with
         # nobody to finish them.
-        os.register_at_fork(
-            before=lambda: self.lock.acquire(),
-            after_in_parent=lambda: self.lock.release(),
-            after_in_child=self.after_fork,
-        )
+        os.register_at_fork(before=self._hold, after_in_parent=self._let_go, after_in_child=self.after_fork)
+
+    def _hold(self) -> None:
+        self.lock.acquire()
+
+    def _let_go(self) -> None:
+        self.lock.release()
 
     def after_fork(self) -> None:
         """A child's lock must not be one that its parent held."""

@@ -326,3 +326,49 @@ def test_a_full_queue_costs_one_line_and_exact_counts(make_client, sandbox, capl
     assert client.stats().dropped == {DropReason.QUEUE_FULL: 500}
     assert len(caplog.records) == 1
     client.close(0.1)
+
+
+def test_one_connection_carries_all_batches(serve, answer):
+    """Batches share one kept connection: nothing is paid for opening it again."""
+    connections = set()
+
+    def how(connection: socket.socket, _: bytes) -> None:
+        connections.add(connection)
+        connection.sendall(answer("200 OK"))
+
+    server = serve(how)
+    with cio.Client(settings(server.url)) as client:
+        for number in range(20):
+            client.track("step", {"n": number}, person="ada")
+            assert client.flush(5)
+    assert (len(server.requests), len(connections)) == (20, 1)
+
+
+def test_requests_keep_to_the_rate(make_client, sandbox, clock, eventually):
+    """Beyond the burst, requests leave one interval apart, however many batches are due."""
+    client = make_client(
+        flush_at=1, max_batch_events=1, rate_limit=2.0, flush_interval=5.0, client_options={"clock": clock}
+    )
+    for number in range(4):
+        client.track("step", {"n": number}, person="ada")
+    for expected in (1, 2, 3):
+        eventually(lambda expected=expected: client.stats().delivered == expected)
+        looks = clock.looks
+        eventually(lambda looks=looks: clock.looks > looks + 2)
+        assert client.stats().requests == expected
+        clock.advance(0.5)
+    eventually(lambda: client.stats().delivered == 4)
+
+
+def test_no_request_exceeds_its_bounds(serve, answer):
+    """Whatever is queued, no body is larger than max_batch_bytes and none holds more than max_batch_events."""
+    server = serve(lambda connection, _: connection.sendall(answer("200 OK")))
+    with cio.Client(settings(server.url, max_batch_bytes=20_000, max_batch_events=50, timeout=5.0)) as client:
+        for number in range(400):
+            client.track("step", {"n": number, "text": "é" * (number % 300)}, person="ada")
+        assert client.flush(10)
+        assert client.stats().delivered == 400
+    bodies = [request.partition(b"\r\n\r\n")[2] for request in server.requests]
+    assert max(map(len, bodies)) <= 20_000
+    assert max(body.count(b'"type":"person"') for body in bodies) <= 50
+    assert sum(body.count(b'"type":"person"') for body in bodies) == 400
