@@ -1,8 +1,8 @@
 """
 What is lost when something goes wrong. Counts, not speed.
 
-Each function tracks events as an application would and ends as it says. It returns how many events ought to have arrived;
-the sink says how many did. Ten seconds after the documented shutdown began, what is not there counts as lost.
+Each function tracks events as an application would and ends as it says. It returns how many events ought to have
+arrived; the sink says how many did. What is not there ten seconds after the documented shutdown began counts as lost.
 """
 
 from __future__ import annotations

@@ -14,7 +14,12 @@ from typing import Any, Protocol
 
 NAME = "order_placed"
 CLOSE_SECONDS = 10.0
-_MODULES = {"ours": "cio_middleware", "segment": "segment.analytics", "cdp": "customerio.analytics", "posthog": "posthog"}
+_MODULES = {
+    "ours": "cio_middleware",
+    "segment": "segment.analytics",
+    "cdp": "customerio.analytics",
+    "posthog": "posthog",
+}
 
 
 def is_here(player: str) -> bool:
@@ -53,7 +58,7 @@ class Ours:
     def __init__(self, url: str, *, queue: int | None = None, rate_limit: float | None = None) -> None:
         from cio_middleware import Client, Settings
 
-        chosen = {"max_queue_events": queue, "rate_limit": rate_limit}
+        chosen: dict[str, Any] = {"max_queue_events": queue, "rate_limit": rate_limit}
         self.client = Client(
             Settings(
                 site_id="bench",

@@ -52,20 +52,16 @@ def _rows(results: Results) -> Iterator[tuple[Row, Sequence[Repetition]]]:
 
 
 def _cells(row: Row, repetitions: Sequence[Repetition]) -> Cells:
-    ours = [figures["ours"][row.figure] for figures in repetitions if "ours" in figures]
-    peers = [figures[row.peer][row.against or row.figure] for figures in repetitions if row.peer in figures]
-    target = _target(row)
-    if not ours:
-        return row.metric, "–", "–", "–", target, "–"
-    mine = statistics.median(ours)
-    theirs, ratio = f"{row.peer}: not here", None
-    if peers:
-        name = row.against or row.peer
-        theirs = f"{_number(statistics.median(peers))} {name}"
-        # Of each repetition by itself, so that what slows the machine down for a minute slows both.
-        if row.figure != "lost":
-            ratio = statistics.median(a / b for a, b in zip(ours, peers, strict=True))
-    return row.metric, _number(mine), theirs, "–" if ratio is None else f"{ratio:.2f}", target, _met(row, mine, ratio)
+    ours = [figures["ours"][row.figure] for figures in repetitions]
+    mine, ratio, theirs = statistics.median(ours), None, []
+    for peer in row.peer.split():
+        figures = [figures[peer][row.against or row.figure] for figures in repetitions if peer in figures]
+        theirs.append(f"{_number(statistics.median(figures))} {row.against or peer}" if figures else f"no {peer} here")
+        if figures and row.figure != "lost":
+            # Of each repetition by itself, so that what slows the machine down for a minute slows both.
+            ratio = statistics.median(a / b for a, b in zip(ours, figures, strict=True))
+    ratio_cell = "-" if ratio is None else f"{ratio:.2f}"
+    return row.metric, _number(mine), ", ".join(theirs), ratio_cell, _target(row), _met(row, mine, ratio)
 
 
 def _target(row: Row) -> str:
@@ -73,14 +69,14 @@ def _target(row: Row) -> str:
         return f"≤ {row.absolute:g}" if row.absolute else "0"
     if row.at_most is not None:
         return f"ratio ≤ {row.at_most:.3g}"
-    return f"ratio ≥ {row.at_least:.3g}" if row.at_least is not None else "–"
+    return f"ratio ≥ {row.at_least:.3g}" if row.at_least is not None else "-"
 
 
 def _met(row: Row, mine: float, ratio: float | None) -> str:
     if row.absolute is not None:
         met = mine <= row.absolute
     elif ratio is None or row.at_most is row.at_least is None:
-        return "–"
+        return "-"
     else:
         met = ratio <= row.at_most if row.at_most is not None else ratio >= (row.at_least or 0.0)
     return "yes" if met else "no"

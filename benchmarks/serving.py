@@ -120,7 +120,8 @@ def wsgi(player: str, url: str, requests: int) -> dict[str, float]:
         middleware = CustomerIOMiddleware(instrumented.wsgi_app, client=Ours(url).client, person=lambda _: "user-1")
         instrumented.wsgi_app = middleware  # type: ignore[method-assign]
     else:
-        importlib.import_module("posthog.integrations.flask").PosthogFlaskIntegration(instrumented, client=_posthog(url))
+        theirs = importlib.import_module("posthog.integrations.flask")
+        theirs.PosthogFlaskIntegration(instrumented, client=_posthog(url))
     return _added(
         lambda: _wsgi_requests(bare, requests // _BLOCKS), lambda: _wsgi_requests(instrumented, requests // _BLOCKS)
     )
@@ -143,7 +144,7 @@ def _added(bare: Callable[[], list[int]], wrapped: Callable[[], list[int]]) -> d
 
 
 async def _asgi_requests(app: Any, count: int) -> list[int]:
-    async def receive() -> dict[str, Any]:  # noqa: RUF029 - ASGI awaits it
+    async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"", "more_body": False}
 
     async def send(message: Any) -> None:

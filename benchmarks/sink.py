@@ -1,8 +1,8 @@
 """
 Where the events go: a server in a process of its own that takes them all, and fails as it is told to.
 
-It answers every POST at once and decodes nothing while a client is being timed; who was here is worked out when somebody
-asks with a GET. An event is known by its attribute `n`; what it carries as `bad` is what a faulty server refuses.
+It answers every POST at once and decodes nothing while a client is being timed; what came is worked out when somebody
+asks with a GET. An event is known by its attribute `n`; one with an attribute `bad` is refused by a faulty server.
 
 Run as a module: `python -m benchmarks.sink '{"delay": 0.05}'`. It prints its port and ends when its input does.
 """
@@ -57,7 +57,7 @@ class Seen:
 
     def count(self) -> int:
         """How many different events were accepted."""
-        seen = set()
+        seen: set[int] = set()
         for zipped, body in self._bodies:
             items = json.loads(gzip.decompress(body) if zipped else body)["batch"]
             seen.update(_attributes(item)["n"] for item in items)

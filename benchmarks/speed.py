@@ -95,4 +95,4 @@ def _delivered(player: str, url: str, events: int, rate_limit: float | None) -> 
         track(person, values)
     subject.flush()
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-    return {"per_second": events / seconds, "cpu_ms": cpu * 1e6 / events}
+    return {"per_second": events / seconds, "cpu_ms": cpu * 1e6 / events, "due": events}

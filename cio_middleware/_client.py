@@ -17,7 +17,7 @@ from ._capture import Pending
 from ._context import RequestCell, current, overlay
 from ._ids import Clock
 from ._person import Named
-from ._settings import Settings
+from ._settings import Settings, hide_key
 from ._stats import Stats
 from .exceptions import ClosedError
 from .queues.memory import DeadLetter
@@ -69,6 +69,7 @@ class Client:
     @classmethod
     def from_env(cls, **overrides: Any) -> Client:
         """A client from `CUSTOMERIO_*`, with single settings overridden."""
+        hide_key(overrides)
         return cls(Settings.from_env(**overrides))
 
     def track(
@@ -299,6 +300,8 @@ class Client:
         await self.aclose()
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_closed"):
+            return "Client(not made)"  # a traceback may show one whose construction failed
         return f"Client(backend={type(self._parts.backend).__name__}, {'closed' if self._closed else 'open'})"
 
     def _identified(self, named: Named, attributes: _Attributes, timestamp: Any) -> Pending | None:

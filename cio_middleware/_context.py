@@ -13,6 +13,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+from uuid import UUID
 
 from . import _values
 from ._events import Event, Identity
@@ -149,7 +150,7 @@ class bound:  # noqa: N801 - read as a verb: with cio.bound(...)
     """
 
     def __init__(
-        self, attributes: Mapping[str, Any] | object | None = None, *, person: str | int | Identity | None = None
+        self, attributes: Mapping[str, Any] | object | None = None, *, person: str | int | UUID | Identity | None = None
     ) -> None:
         self._attributes: Mapping[Any, Any] = {}
         self._identity: Identity | None = None

@@ -23,6 +23,7 @@ import wrapt
 from ._client import Client
 from ._context import Overlay, RequestCell, current, overlay
 from ._default import client_here
+from ._fork import WATCH
 from ._notices import Notices
 from .exceptions import ConfigurationError, DeliveryError, InvalidEvent
 from .typing import Person
@@ -212,6 +213,7 @@ class _Reporter:
         self._plan = plan
         self._name = plan.name or str(getattr(bare, "__name__", type(bare).__name__))
         self._notices = Notices()
+        WATCH.add(self._notices)
         self._signatures: dict[bool, inspect.Signature] = {}
         self._picked = _picked(plan.attributes)
         self._needs_arguments = bool(self._picked) or callable(plan.attributes) or callable(plan.person)

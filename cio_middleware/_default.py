@@ -11,12 +11,10 @@ from typing import Any
 
 from ._client import Client
 from ._context import current
-from ._events import Identity
 from ._notices import Notices
-from ._settings import Secret, Settings
+from ._settings import Settings, hide_key
 from .exceptions import ConfigurationError
-
-Person = str | int | Identity
+from .typing import Person
 
 
 class _Default:
@@ -40,6 +38,7 @@ class _Default:
     def after_fork(self) -> None:
         """A child's lock must not be one that its parent held."""
         self.lock = threading.RLock()
+        self.notices.after_fork()
 
     def get(self) -> Client:
         if (client := self.client) is not None:
@@ -79,9 +78,7 @@ def configure(client: Client | None = None, **settings: Any) -> Client:
     Raises:
         ConfigurationError: with what to type.
     """
-    if "api_key" in settings and not isinstance(settings["api_key"], Secret):
-        # A traceback may be printed with this frame's locals.
-        settings["api_key"] = Secret(settings["api_key"])
+    hide_key(settings)
     if client is None:
         client = Client(Settings.from_env(**settings))
     elif not isinstance(client, Client):

@@ -125,6 +125,9 @@ class Dispatch:
         except InvalidEvent as error:
             self.invalid(error, span)
             return None
+        except Exception as error:  # noqa: BLE001 - a processor may have put anything into the event's fields
+            self.invalid(InvalidEvent(f"the event could not be encoded: {type(error).__name__}."), span)
+            return None
         return Envelope(event.event_id, event.kind, route, track.lane(who), captured_at, carrier), item
 
     def _process(self, event: Event) -> Event | DropReason:

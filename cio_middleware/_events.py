@@ -4,6 +4,7 @@ The values that cross layers: an event, who it is about, and what a queue keeps 
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -66,7 +67,7 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
 
     @classmethod
     def of(cls, person: object) -> Identity:
-        """A person as the verbs take it: an `Identity`, or the workspace's id as a string or an int."""
+        """A person as the verbs take it: an `Identity`, or the workspace's id as a string, an int or a UUID."""
         if type(person) is str:
             return cls(id=person)
         if isinstance(person, Identity):
@@ -75,9 +76,11 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
             return cls(id=str.__str__(person))
         if isinstance(person, int) and not isinstance(person, bool):
             return cls(id=_digits(person))
+        if isinstance(person, uuid.UUID):
+            return cls(id=str(person))
         message = (
             f"person is a {type(person).__name__}. "
-            "Pass the workspace's id as a string or an int, or cio.Identity(email=...)."
+            "Pass the workspace's id as a string, an int or a UUID, or cio.Identity(email=...)."
         )
         raise InvalidEvent(message)
 

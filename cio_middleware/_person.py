@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import sys
-import uuid
 from typing import Any
 
 from ._context import Overlay, RequestCell
@@ -227,7 +226,7 @@ def _id_of(user: Any) -> object:
         if found is None or found == "" or isinstance(found, bool) or callable(found):
             continue
         # The first that is set decides, even if it is no id that we take: a later one would name somebody else.
-        return str(found) if isinstance(found, uuid.UUID) else found
+        return found
     return None
 
 

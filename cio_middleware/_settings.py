@@ -205,9 +205,7 @@ class Settings:
         Raises:
             ConfigurationError: a variable does not read as its type.
         """
-        if (key := overrides.get("api_key")) is not None and not isinstance(key, Secret):
-            overrides["api_key"] = Secret(key)
-        del key
+        hide_key(overrides)
         values, problems, unknown = _read(os.environ if environ is None else environ)
         # A traceback may be printed with the locals of its frames: this one must not hold the environment by then.
         del environ
@@ -254,6 +252,12 @@ class Settings:
             problems += _wrong_credentials(self)
         if problems:
             raise ConfigurationError("\n".join(problems))
+
+
+def hide_key(overrides: dict[str, Any]) -> None:
+    """Wrap a key in place: a traceback may be printed with the locals of the frame that holds these."""
+    if overrides.get("api_key") is not None and not isinstance(overrides["api_key"], Secret):
+        overrides["api_key"] = Secret(overrides["api_key"])
 
 
 def is_loopback(host: str) -> bool:

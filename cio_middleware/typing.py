@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+from uuid import UUID
 
 from ._context import RequestCell
 from ._events import Entry, Envelope, Event, Identity, Receipt
@@ -30,7 +31,7 @@ __all__ = [
     "Transport",
 ]
 
-Person = str | int | Identity
+Person = str | int | UUID | Identity
 """A person as the verbs take it: the workspace's id, or an `Identity`."""
 
 PersonResolver = Callable[[RequestCell], "Person | Awaitable[Person | None] | None"]

@@ -119,9 +119,10 @@ def test_what_cannot_be_said_in_json_is_replaced_and_counted(client, sandbox):
 
 def test_later_changes_do_not_reach_a_captured_event(client, sandbox):
     """An event is what it was at the call, whatever the caller does with the dict afterwards."""
-    attributes = {"items": ["a"]}
+    items = ["a"]
+    attributes: dict[str, object] = {"items": items}
     client.track("step", attributes, person="ada")
-    attributes["items"].append("b")
+    items.append("b")
     attributes["more"] = True
     assert client.flush(5)
     assert sandbox.events("step")[0].data["items"] == ["a"]

@@ -197,6 +197,7 @@ def test_events_older_than_max_age_are_dropped(make_client, sandbox, clock, even
     client = make_client(flush_at=1, max_age=60.0, retry_base=10.0, client_options={"clock": clock})
     client.track("old", person="ada")
     eventually(lambda: client.stats().requests == 1)
+    saw_all(clock, eventually)
 
     clock.advance(61)
 
@@ -254,7 +255,12 @@ def test_the_worker_is_no_child_of_the_request_that_started_it(client, eventuall
     """The worker runs in a context of its own: what a request set there does not reach it."""
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="")
     seen: list[str] = []
-    client._parts.backend.sweep = lambda: seen.append(variable.get()) or 1.0
+
+    def sweep() -> float:
+        seen.append(variable.get())
+        return 1.0
+
+    client._parts.backend.sweep = sweep
 
     def request() -> None:
         variable.set("a request")
@@ -293,7 +299,7 @@ def test_track_works_from_an_event_loop(client, sandbox):
         flushed = await client.aflush(5)
         ticking.cancel()
         assert ticks > 10
-        return flushed
+        return bool(flushed)
 
     assert asyncio.run(main())
     assert sandbox.people["ada"].event_names == ["awaited", "plain", "https://shop.example/"]
@@ -318,7 +324,7 @@ def test_a_foreign_backend_answers_for_its_events(sandbox):
 
     class Mine:
         def __init__(self) -> None:
-            self.seen = []
+            self.seen: list[tuple[str, bytes]] = []
 
         def emit(self, envelope, item):
             if b"bad" in item:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -20,7 +22,7 @@ PATIENT = RetryPolicy(base=1.0, cap=10.0)
 HURRIED = RetryPolicy(base=1.0, cap=10.0, attempts=3, budget=10.0)
 
 
-def entries(count: int, route: str = "batch") -> list:
+def entries(count: int, route: Literal["batch", "single"] = "batch") -> list:
     """Queued events, told apart by their number."""
     who = '"type":"person","action":"event","identifiers":{{"id":"p"}}'
     item = "{{" + who + ',"name":"n","id":"{0}","timestamp":1,"attributes":{{}}}}'
@@ -53,17 +55,19 @@ class Run:
         """What the server says to this request."""
         number = min(len(self.sends) - 1, len(self.answers) - 1)
         scripted = self.answers[number]
-        return scripted(step) if callable(scripted) else scripted
+        answer: Answer = scripted(step) if callable(scripted) else scripted
+        return answer
 
     def __call__(self, batch: list, policy: RetryPolicy = PATIENT, lives: list | None = None) -> Settlement:
         """Deliver the batch to its end."""
         flow = deliver(batch, OURS, policy, lambda: 0.5, lives)
-        told = None
+        told: Told | None = None
         while True:
             try:
-                step = flow.send(told)
+                step = flow.send(told)  # type: ignore[arg-type]  # None starts a generator
             except StopIteration as end:
-                return end.value
+                settlement: Settlement = end.value
+                return settlement
             if isinstance(step, Sleep):
                 self.sleeps.append(step.seconds)
                 slept = self.elapsed + step.seconds <= self._until

@@ -9,13 +9,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from cio_middleware._events import Envelope, Receipt
+from cio_middleware._events import Envelope, Receipt, Route
 from cio_middleware._stats import DropReason, Ledger
 from cio_middleware.queues.memory import DeadLetters, MemoryQueue
 from cio_middleware.testing.clock import ManualClock
+from cio_middleware.typing import Lease
 
 
-def envelope(name: object, route: str = "batch") -> Envelope:
+def envelope(name: object, route: Route = "batch") -> Envelope:
     """An envelope that is told apart by its id."""
     return Envelope(str(name), "event", route, 0, 0.0)
 
@@ -30,13 +31,21 @@ class Filled:
             max_events=max_events, max_bytes=max_bytes, overflow=overflow, ledger=self.ledger, clock=self.clock
         )
 
-    def put(self, name: object, size: int = 10, route: str = "batch", *, may_block: bool = False) -> Receipt:
+    def put(
+        self, name: object, size: int = 10, route: Literal[batch, single] = "batch", *, may_block: bool = False
+    ) -> Receipt:
         """Capture and put one event; a refusal is counted, as the client does."""
         self.ledger.capture()
         receipt = self.queue.put(envelope(name, route), b"x" * size, may_block=may_block)
         if receipt.reason is not None:
             self.ledger.drop(receipt.reason)
         return receipt
+
+    def lease(self, most: int, max_bytes: int = 10_000) -> Lease:
+        """A lease on what is there."""
+        lease = self.queue.lease(most, max_bytes)
+        assert lease is not None
+        return lease
 
     def names(self, lease) -> list[str]:
         """Which events a lease holds."""
@@ -48,8 +57,8 @@ def test_events_leave_in_the_order_of_put():
     filled = Filled()
     for name in "abcde":
         filled.put(name)
-    assert filled.names(filled.queue.lease(3, 1000)) == ["a", "b", "c"]
-    assert filled.names(filled.queue.lease(3, 1000)) == ["d", "e"]
+    assert filled.names(filled.lease(3, 1000)) == ["a", "b", "c"]
+    assert filled.names(filled.lease(3, 1000)) == ["d", "e"]
     assert filled.queue.lease(3, 1000) is None
 
 
@@ -58,10 +67,10 @@ def test_what_comes_back_takes_its_old_place():
     filled = Filled()
     for name in "abcd":
         filled.put(name)
-    lease = filled.queue.lease(3, 1000)
+    lease = filled.lease(3, 1000)
     filled.queue.ack(lease, [1])
     filled.queue.nack(lease)
-    assert filled.names(filled.queue.lease(10, 1000)) == ["a", "c", "d"]
+    assert filled.names(filled.lease(10, 1000)) == ["a", "c", "d"]
 
 
 def test_a_lease_is_cut_at_exactly_the_bytes_of_the_body():
@@ -70,17 +79,18 @@ def test_a_lease_is_cut_at_exactly_the_bytes_of_the_body():
     for name in range(10):
         filled.put(name, size=100)
     body_of_three = len(b'{"batch":[') + 3 * 100 + 2 + len(b"]}")
-    lease = filled.queue.lease(100, body_of_three)
+    lease = filled.lease(100, body_of_three)
     assert len(lease.entries) == 3
-    assert len(filled.queue.lease(100, body_of_three - 1).entries) == 2
+    assert len(filled.lease(100, body_of_three - 1).entries) == 2
 
 
 def test_an_event_that_travels_alone_is_leased_alone():
     """A single neither joins a batch nor is joined."""
     filled = Filled()
-    for name, route in [("a", "batch"), ("b", "single"), ("c", "single"), ("d", "batch"), ("e", "batch")]:
+    routes: dict[str, Route] = {"a": "batch", "b": "single", "c": "single", "d": "batch", "e": "batch"}
+    for name, route in routes.items():
         filled.put(name, route=route)
-    leases = [filled.names(filled.queue.lease(10, 1000)) for _ in range(4)]
+    leases = [filled.names(filled.lease(10, 1000)) for _ in range(4)]
     assert leases == [["a"], ["b"], ["c"], ["d", "e"]]
 
 
@@ -103,7 +113,7 @@ def test_leased_events_still_count_against_the_bound():
     filled = Filled(max_events=2)
     filled.put("a")
     filled.put("b")
-    lease = filled.queue.lease(10, 1000)
+    lease = filled.lease(10, 1000)
     assert filled.put("c").reason is DropReason.QUEUE_FULL
     filled.queue.ack(lease, [0])
     assert filled.put("d").reason is None
@@ -114,7 +124,7 @@ def test_drop_oldest_makes_room_and_counts():
     filled = Filled(max_events=2, overflow="drop_oldest")
     for name in "abc":
         assert filled.put(name).reason is None
-    assert filled.names(filled.queue.lease(10, 1000)) == ["b", "c"]
+    assert filled.names(filled.lease(10, 1000)) == ["b", "c"]
     assert filled.ledger.read().dropped == {DropReason.EVICTED: 1}
 
 
@@ -122,7 +132,7 @@ def test_drop_oldest_does_not_touch_what_is_leased():
     """An event that is being delivered is not evicted: the newest is refused instead."""
     filled = Filled(max_events=1, overflow="drop_oldest")
     filled.put("a")
-    filled.queue.lease(10, 1000)
+    filled.lease(10, 1000)
     assert filled.put("b").reason is DropReason.QUEUE_FULL
 
 
@@ -130,7 +140,7 @@ def test_block_waits_for_room():
     """With block, put waits in its thread until an event is settled."""
     filled = Filled(max_events=1, overflow="block")
     filled.put("a")
-    lease = filled.queue.lease(10, 1000)
+    lease = filled.lease(10, 1000)
     threading.Timer(0.05, lambda: filled.queue.ack(lease, [0])).start()
     assert filled.put("b", may_block=True).reason is None
 
@@ -154,7 +164,7 @@ def test_settling_after_abandon_changes_nothing():
     filled = Filled()
     for name in "abc":
         filled.put(name)
-    lease = filled.queue.lease(2, 1000)
+    lease = filled.lease(2, 1000)
     assert filled.queue.abandon(DropReason.SHUTDOWN_TIMEOUT) == 3
     assert filled.queue.ack(lease, [0, 1]) == 0
     assert filled.put("late").reason is DropReason.CLOSED
@@ -168,7 +178,7 @@ def test_a_place_settles_once():
     """Settling the same place twice counts it once."""
     filled = Filled()
     filled.put("a")
-    lease = filled.queue.lease(1, 1000)
+    lease = filled.lease(1, 1000)
     assert [filled.queue.ack(lease, [0]), filled.queue.ack(lease, [0])] == [1, 0]
     assert filled.ledger.read().delivered == 1
 
@@ -192,7 +202,7 @@ def test_head_and_tail_tell_what_is_settled():
     for name in "abc":
         filled.put(name)
     assert (filled.queue.head, filled.queue.tail) == (0, 3)
-    lease = filled.queue.lease(2, 1000)
+    lease = filled.lease(2, 1000)
     filled.queue.ack(lease, [1])
     assert filled.queue.head == 0
     filled.queue.ack(lease, [0])
