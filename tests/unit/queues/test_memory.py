@@ -31,9 +31,7 @@ class Filled:
             max_events=max_events, max_bytes=max_bytes, overflow=overflow, ledger=self.ledger, clock=self.clock
         )
 
-    def put(
-        self, name: object, size: int = 10, route: Literal[batch, single] = "batch", *, may_block: bool = False
-    ) -> Receipt:
+    def put(self, name: object, size: int = 10, route: Route = "batch", *, may_block: bool = False) -> Receipt:
         """Capture and put one event; a refusal is counted, as the client does."""
         self.ledger.capture()
         receipt = self.queue.put(envelope(name, route), b"x" * size, may_block=may_block)
