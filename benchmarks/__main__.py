@@ -14,14 +14,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from . import report
 from .plan import PLAN, Scenario
 from .players import is_here
 from .sink import running, seen_by
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 _PATIENCE = 60.0
+"""Seconds after which a worker is ended."""
 _SETTLING = 0.3
 """Seconds that a sink gets to read what was sent with the last breath of a process."""
 
@@ -31,29 +37,39 @@ def main() -> int:
     options = _options()
     plan = [scenario for scenario in PLAN if not options.only or scenario.name in options.only]
     start = time.monotonic()
-    results: dict[str, list[dict[str, dict[str, float]]]] = {scenario.name: [] for scenario in plan}
-    for scenario in plan:
+
+    def measured(scenario: Scenario) -> list[report.Repetition]:
         reps = 1 if options.quick or scenario.counts else options.reps or scenario.reps
+        repetitions: list[report.Repetition] = []
         for rep in range(reps):
             _progress(f"{time.monotonic() - start:4.0f} s  {scenario.name} {rep + 1}/{reps}")
-            results[scenario.name].append(_repetition(scenario, rep, quick=options.quick))
+            repetitions.append(_repetition(scenario, rep, quick=options.quick))
+        return repetitions
+
+    found = list(zip(plan, _each(measured, plan, together=options.quick), strict=True))
     _progress("")
     seconds = time.monotonic() - start
-    found = [(scenario, results[scenario.name]) for scenario in plan]
     print(report.table(found))
     print(f"\nOn {report.machine()}, in {seconds:.0f} s. Ratios can be compared between machines, the rest cannot.")
-    report.save(found, seconds)
+    if not options.quick:
+        report.save(found, seconds)
     return 0
 
 
-def _repetition(scenario: Scenario, rep: int, *, quick: bool) -> dict[str, dict[str, float]]:
+def _repetition(scenario: Scenario, rep: int, *, quick: bool) -> report.Repetition:
     players = [player for player in scenario.players if is_here(player)]
     if rep % 2:
         players.reverse()
-    # Counts do not mind company; times do.
-    with ThreadPoolExecutor(len(players) if scenario.counts else 1) as pool:
-        figures = pool.map(lambda player: _run(scenario, player, scenario.sizes[quick]), players)
-        return dict(zip(players, figures, strict=True))
+    figures = _each(lambda player: _run(scenario, player, scenario.sizes[quick]), players, together=scenario.counts)
+    return dict(zip(players, figures, strict=True))
+
+
+def _each(function: Callable[[T], R], of: Sequence[T], *, together: bool) -> list[R]:
+    """Counts do not mind company. What is timed runs alone."""
+    if not together:
+        return [function(one) for one in of]
+    with ThreadPoolExecutor(4) as pool:
+        return list(pool.map(function, of))
 
 
 def _run(scenario: Scenario, player: str, size: int) -> dict[str, float]:
@@ -86,8 +102,10 @@ def _work(job: dict[str, object]) -> dict[str, float]:
     ) as process:
         try:
             said, complained = process.communicate(timeout=_PATIENCE)
-        except subprocess.TimeoutExpired:
+        except BaseException as error:
             os.killpg(process.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
             said, complained = process.communicate()
     if not said.strip():
         message = f"{job['function']} by {job['player']} did not finish:\n{complained[-2000:]}"

@@ -61,7 +61,7 @@ def _cells(row: Row, repetitions: Sequence[Repetition]) -> Cells:
             # Of each repetition by itself, so that what slows the machine down for a minute slows both.
             ratio = statistics.median(a / b for a, b in zip(ours, figures, strict=True))
     ratio_cell = "-" if ratio is None else f"{ratio:.2f}"
-    return row.metric, _number(mine), ", ".join(theirs), ratio_cell, _target(row), _met(row, mine, ratio)
+    return row.metric, _number(mine), ", ".join(theirs) or "-", ratio_cell, _target(row), _met(row, mine, ratio)
 
 
 def _target(row: Row) -> str:

@@ -45,7 +45,7 @@ class Seen:
         """Take a request and say what became of it."""
         if self.refuse and _BAD in (plain := gzip.decompress(body) if zipped else body):
             if self.refuse == "batch":
-                return _http(b"400 Bad Request", b'{"errors":[{"reason":"invalid","message":"an event is bad"}]}')
+                return _REFUSED
             items = json.loads(plain)["batch"]
             bad = [place for place, item in enumerate(items) if "bad" in _attributes(item)]
             kept = [item for place, item in enumerate(items) if place not in bad]
@@ -121,6 +121,11 @@ def _http(status: bytes, body: bytes) -> bytes:
 
 # Track v2 says `{}`; the others read `success`.
 _OK = _http(b"200 OK", b'{"success":true}')
+# Each in its own words, or a client would take the answer for a broken one and send it again.
+_REFUSED = _http(
+    b"400 Bad Request",
+    b'{"errors":[{"reason":"invalid","message":"an event is bad"}],"code":"invalid","message":"an event is bad"}',
+)
 
 
 def _header(head: bytes, name: bytes) -> bytes | None:

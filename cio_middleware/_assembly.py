@@ -90,7 +90,7 @@ def assemble(
     )
     parking = Parking(people, dispatch, ledger, time, wake=getattr(backend, "wake", None))
     if isinstance(backend, QueuedBackend):
-        backend.sweep = parking.sweep
+        backend.sweep, backend.empty = parking.sweep, parking.empty
     capture = Capture(
         mint=mint,
         clock=time,

@@ -62,6 +62,9 @@ class Dispatch:
                 receipt = self._emit(*entry)
             except Exception as error:  # noqa: BLE001 - a foreign backend may break its contract
                 receipt = self._backend_failed(error)
+            except BaseException:
+                self._ledger.drop(DropReason.CANCELLED)
+                raise
             return self._finish(entry[0], receipt, span)
         finally:
             if span is not None:
@@ -79,6 +82,9 @@ class Dispatch:
                 receipt = await self._aemit(*entry)
             except Exception as error:  # noqa: BLE001 - as above
                 receipt = self._backend_failed(error)
+            except BaseException:
+                self._ledger.drop(DropReason.CANCELLED)
+                raise
             return self._finish(entry[0], receipt, span)
         finally:
             if span is not None:

@@ -33,8 +33,9 @@ class ForkWatch:
     def add(self, forkable: Forkable) -> None:
         """Watch it for as long as it lives."""
         self._register()
-        self._watched = [ref for ref in self._watched if ref() is not None]
-        self._watched.append(weakref.ref(forkable))
+        with self._imports:
+            self._watched = [ref for ref in self._watched if ref() is not None]
+            self._watched.append(weakref.ref(forkable))
 
     def importing(self) -> threading.RLock:
         """

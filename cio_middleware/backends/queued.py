@@ -59,6 +59,8 @@ class QueuedBackend:
         self._hopeless = False
         self.sweep: Callable[[], float] = lambda: pace.flush_interval
         """Settles what has been parked for too long; returns the seconds until it must be called again."""
+        self.empty: Callable[[], None] = lambda: None
+        """Settles all that is parked, for closing."""
         self.after_fork()
         WATCH.add(self)
 
@@ -66,7 +68,6 @@ class QueuedBackend:
         """The worker stayed with the parent: the next event starts one here."""
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None
-        self._starting = False
         self._flush_to = 0
         self._rounds = 0
 
@@ -77,7 +78,7 @@ class QueuedBackend:
 
     def emit(self, envelope: Envelope, item: bytes) -> Receipt:
         """Put the event; wake the worker only when a batch is full."""
-        receipt = self.queue.put(envelope, item, may_block=self.queue.blocks and not on_a_loop())
+        receipt = self.queue.put(envelope, item, may_block=self.queue.blocks and self._may_wait())
         if self._worker is None and receipt.reason is None:
             self.wake()
         if receipt.depth == self._pace.flush_at:
@@ -113,6 +114,7 @@ class QueuedBackend:
 
     def close(self, timeout: float) -> None:
         """Deliver what waits, for at most `timeout` seconds; what is left is dropped{shutdown_timeout}."""
+        self.empty()
         with self._changed:
             if self._closing_at is not None:
                 return
@@ -139,23 +141,19 @@ class QueuedBackend:
 
     def _start(self) -> None:
         with self._changed:
-            if self._starting or self._worker is not None or self._closing_at is not None:
+            if self._worker is not None or self._closing_at is not None:
                 return
-            self._starting = True  # a signal handler may come by here again before the thread exists
             # A fresh context: otherwise instrumented threads make every batch a child of the request that woke us.
-            worker = threading.Thread(
-                target=contextvars.Context().run, args=(self._run,), name="cio_middleware", daemon=True
-            )
+            run = contextvars.Context().run
+            self._worker = threading.Thread(target=run, args=(self._run,), name="cio_middleware", daemon=True)
             try:
-                worker.start()
+                self._worker.start()
             except RuntimeError:
+                self._worker = None
                 self._notices.trouble(
                     "worker", "none", "no thread can be started here: events wait for flush() or close()"
                 )
                 return
-            finally:
-                self._starting = False
-            self._worker = worker
         atexit.register(self.close, self._pace.shutdown_timeout)
 
     def _run(self) -> None:
@@ -174,7 +172,7 @@ class QueuedBackend:
     def _next(self) -> Lease | None:
         """Wait until a batch is due and lease it; None when closing and nothing is left, or no time is."""
         while True:
-            sweep_in = self.sweep()
+            sweep_in = self._sweep()
             with self._changed:
                 now = self._clock.monotonic()
                 if self._closing_at is not None and (self._hopeless or now >= self._closing_at):
@@ -187,6 +185,17 @@ class QueuedBackend:
             lease = self.queue.lease(self._pace.max_batch_events, self._pace.max_batch_bytes)
             if lease is not None or self._closing_at is not None:
                 return lease
+
+    def _sweep(self) -> float:
+        try:
+            return self.sweep()
+        except Exception as error:  # noqa: BLE001 - a dead worker would lose every later event
+            self._notices.trouble("worker", "sweep", "parked events could not be settled: %s", type(error).__name__)
+            return self._pace.flush_interval
+
+    def _may_wait(self) -> bool:
+        """Whether a full queue may hold the caller up: no event loop, and not the worker, which makes the room."""
+        return not on_a_loop() and threading.current_thread() is not self._worker
 
     def _due_in(self, now: float) -> float:
         """Seconds until something must be sent; 0 or less: now."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from .._events import Entry, Envelope, Receipt
+from .._events import Entry, Envelope, Receipt, Route
 from .._fork import WATCH
 from .._ids import Clock
 from .._stats import DropReason, Ledger
@@ -172,7 +172,7 @@ class MemoryQueue:
     def lease(self, max_events: int, max_bytes: int) -> Lease | None:
         """Hand out the oldest events that fit one request."""
         with self._lock:
-            sizes = ((event.envelope.route, len(event.item)) for event in self._waiting)
+            sizes: Iterator[tuple[Route, int]] = ((event.envelope.route, len(event.item)) for event in self._waiting)
             count = track.cut(sizes, max_events, max_bytes)
             if count == 0:
                 return None

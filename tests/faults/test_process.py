@@ -342,3 +342,24 @@ def test_stats_are_readable_as_they_are():
     assert Stats().balanced
     assert not Stats(captured=1).balanced
     assert json.dumps(dict.fromkeys(cio.DropReason, 1))
+
+
+def test_what_is_parked_at_the_end_goes_out_with_what_is_known(sandbox):
+    """A process that ends in the middle of a request sends its parked events with the identity then known."""
+    done = run(
+        """
+        import cio_middleware as cio
+        from cio_middleware.wsgi import CustomerIOMiddleware
+
+        def app(environ, start_response):
+            cio.track("parked", {"n": 0})
+            assert cio.get_client().stats().parked == 1
+            raise SystemExit(0)
+
+        environ = {"PATH_INFO": "/", "HTTP_COOKIE": "_cioanonid=browser-1", "wsgi.version": (1, 0)}
+        CustomerIOMiddleware(app)(environ, lambda *_: None)
+        """,
+        sandbox,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert numbers(sandbox, "parked") == [0]

@@ -177,3 +177,17 @@ def test_one_client_serves_several_loops(direct, sandbox):
 
         asyncio.run(main())
     assert sandbox.count("paid") == 3
+
+
+async def test_a_cancelled_delivery_is_accounted_for(make_client, sandbox, eventually):
+    """A task that is cancelled while it waits for a delivery leaves nothing pending in the ledger."""
+    client = make_client(backend="direct", timeout=30.0)
+    sandbox.faults.script(["hang*"])
+    task = asyncio.create_task(client.atrack("paid", person="ada"))
+    await asyncio.to_thread(eventually, lambda: client.stats().requests)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert client.stats().dropped == {DropReason.CANCELLED: 1}
+    assert client.stats().balanced
+    await client.aclose()

@@ -381,3 +381,34 @@ def test_processors_see_every_event_in_turn(make_client, sandbox):
     stats = client.stats()
     assert stats.dropped == {DropReason.PROCESSOR: 1, DropReason.PROCESSOR_FAILED: 2}
     assert stats.balanced
+
+
+def test_a_failing_sweep_does_not_stop_the_worker(client, sandbox, caplog):
+    """If settling parked events fails in some unexpected way, later events are delivered all the same."""
+
+    def fails() -> float:
+        raise RuntimeError("canary")
+
+    client._parts.backend.sweep = fails
+    client.track("step", person="ada")
+    assert client.flush(5)
+    assert sandbox.count("step") == 1
+    assert "canary" not in caplog.text
+
+
+def test_the_worker_never_waits_for_itself(make_client, sandbox, eventually):
+    """With overflow="block", what the worker itself settles is refused by a full queue, not waited for."""
+    client = make_client(max_queue_events=1, overflow="block", flush_at=1)
+    done = []
+
+    def sweep() -> float:
+        if not done:
+            client.track("first", person="ada")
+            client.track("second", person="ada")
+            done.append(client.stats())
+        return 1.0
+
+    client._parts.backend.sweep = sweep
+    client.track("start", person="ada")
+    eventually(lambda: done, timeout=0.9)
+    assert done[0].balanced
