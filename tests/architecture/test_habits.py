@@ -65,19 +65,13 @@ RULES: list[tuple[Callable[[ast.Module], Iterator[ast.AST]], str, str]] = [
         "from cio_middleware import Client\nsetattr(reply, 'client', Client)",
         "from cio_middleware._client import Client\nwith mock.patch.object(Client, 'track'): ...",
     ),
-    (
-        patches,
-        "monkeypatch.setenv('CUSTOMERIO_REGION', 'eu')",
-        "monkeypatch.setattr('cio_middleware.track', stub)",
-    ),
+    (patches, "monkeypatch.setenv('CUSTOMERIO_REGION', 'eu')", "monkeypatch.setattr('cio_middleware.track', stub)"),
     (patches, "mock.patch('time.time')", "@patch('cio_middleware._ids.dice')\ndef test_it(): ..."),
 ]
 
 
 @pytest.mark.parametrize(
-    ("rule", "good", "bad"),
-    RULES,
-    ids=[f"{rule.__name__}-{number}" for number, (rule, *_) in enumerate(RULES)],
+    ("rule", "good", "bad"), RULES, ids=[f"{rule.__name__}-{number}" for number, (rule, *_) in enumerate(RULES)]
 )
 def test_a_rule_tells_good_from_bad(rule, good, bad):
     """Each rule accepts what it should and finds what it is there for."""

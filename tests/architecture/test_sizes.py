@@ -112,9 +112,7 @@ def test_only_code_counts():
 def test_a_part_is_too_large_from_one_line_above_its_limit(kind, name, size):
     """The limit itself is allowed; one line more is named with its size."""
     assert too_large(SAMPLE, LIMITS | {kind: size}) == []
-    assert too_large(SAMPLE, LIMITS | {kind: size - 1}) == [
-        f"{kind} {name}: {size} lines of code, at most {size - 1}"
-    ]
+    assert too_large(SAMPLE, LIMITS | {kind: size - 1}) == [f"{kind} {name}: {size} lines of code, at most {size - 1}"]
 
 
 def test_nothing_in_the_package_is_too_large():
