@@ -33,15 +33,13 @@ coverage: .venv/.has-test  ## the same tests, and the branches that none of them
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 
-lint: .venv/.has-lint  ## style, spelling, and a docstring on every test
+lint: .venv/.has-lint  ## style, with a docstring on every test, and spelling
 	$(say) ruff "rules"
 	@$(BIN)/ruff check -q
 	$(say) ruff "format"
 	@$(BIN)/ruff format -q --check
 	$(say) codespell "spelling"
 	@$(BIN)/codespell
-	$(say) interrogate "docstrings of the tests"
-	@$(BIN)/interrogate -q tests
 
 types: .venv/.has-lint  ## mypy, strict, and pyright, as editors use it
 	$(say) mypy "the package, its tests and examples"

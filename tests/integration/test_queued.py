@@ -399,7 +399,7 @@ def test_a_failing_sweep_does_not_stop_the_worker(client, sandbox, caplog):
 def test_the_worker_never_waits_for_itself(make_client, sandbox, eventually):
     """With overflow="block", what the worker itself settles is refused by a full queue, not waited for."""
     client = make_client(max_queue_events=1, overflow="block", flush_at=1)
-    done = []
+    done: list[cio.Stats] = []
 
     def sweep() -> float:
         if not done:
