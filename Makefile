@@ -22,14 +22,15 @@ demo: .venv/.has-demo  ## two shops, a Customer.io that fails, and the proof tha
 sandbox: .venv/.has-sandbox  ## start the local Customer.io, with its page
 	@$(BIN)/cio-middleware sandbox
 
-# Not under coverage: tracing slows every line, and some tests hold deadlines.
+# Not under coverage: tracing slows every line, and some tests hold deadlines. tests/typing needs the type checkers, which
+# are large: `make types` runs it.
 test: .venv/.has-test  ## everything that needs no browser and no Redis
-	@$(BIN)/python -m pytest -q $(PYTEST)
+	@$(BIN)/python -m pytest -q --ignore=tests/typing $(PYTEST)
 
 # From outside pytest: a plugin of ours is imported before one that measures could start.
 coverage: .venv/.has-test  ## the same tests, and the branches that none of them took
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest -q $(PYTEST)
+	@$(BIN)/coverage run -m pytest -q --ignore=tests/typing $(PYTEST)
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 
@@ -46,6 +47,8 @@ types: .venv/.has-lint  ## mypy, strict, and pyright, as editors use it
 	@$(BIN)/mypy --no-error-summary
 	$(say) pyright "the package, as its users' editors see it"
 	@$(BIN)/pyright --pythonpath $(BIN)/python
+	$(say) uses "right and wrong ones, as both see them"
+	@$(BIN)/python -m pytest -q tests/typing
 
 layers: .venv/.has-test  ## who may import whom
 	$(say) layers "the drawing in pyproject.toml"

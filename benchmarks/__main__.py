@@ -39,7 +39,7 @@ def main() -> int:
     start = time.monotonic()
 
     def measured(scenario: Scenario) -> list[report.Repetition]:
-        reps = 1 if options.quick or scenario.counts else options.reps or scenario.reps
+        reps = 1 if options.quick else options.reps or scenario.reps
         repetitions: list[report.Repetition] = []
         for rep in range(reps):
             _progress(f"{time.monotonic() - start:4.0f} s  {scenario.name} {rep + 1}/{reps}")
@@ -125,8 +125,14 @@ def _progress(what: str) -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make bench", description="Measure what the documentation quotes.")
     parser.add_argument("--quick", action="store_true", help="everything once and small: whether it runs, not how fast")
-    parser.add_argument("--only", action="append", choices=[scenario.name for scenario in PLAN], metavar="NAME")
-    parser.add_argument("--reps", type=int, help="repetitions of each scenario that is timed")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=[scenario.name for scenario in PLAN],
+        metavar="NAME",
+        help=f"one of {', '.join(scenario.name for scenario in PLAN)}; may be given more than once",
+    )
+    parser.add_argument("--reps", type=int, help="repetitions of each scenario")
     return parser.parse_args()
 
 

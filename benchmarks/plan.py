@@ -35,7 +35,7 @@ class Scenario:
     Something that players do, as `module.function`.
 
     `sizes` are events or requests, in full and with `--quick`. `sink` are its faults. `counts` marks a scenario that
-    loses events or not: its players run at the same time, once, and have the figure `lost`.
+    loses events or not: its players run at the same time and have the figure `lost`, of which the worst is shown.
     """
 
     name: str
@@ -60,7 +60,7 @@ def _lost(
     **sink: Any,
 ) -> Scenario:
     rows = (Row(f"lost: {what}", "lost", " ".join(peers), absolute=0),)
-    return Scenario(name, f"losses.{does}", ("ours", *peers), sizes, rows, 1, sink, leaves, counts=True)
+    return Scenario(name, f"losses.{does}", ("ours", *peers), sizes, rows, 3, sink, leaves, counts=True)
 
 
 PLAN = (
@@ -85,6 +85,7 @@ PLAN = (
             Row("track() every ms, median µs", "median", "segment", at_most=1 / 3),
             Row("track() every ms, median µs", "median", "floor"),
         ),
+        reps=7,
     ),
     Scenario(
         "request",

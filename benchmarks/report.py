@@ -53,10 +53,12 @@ def _rows(results: Results) -> Iterator[tuple[Row, Sequence[Repetition]]]:
 
 def _cells(row: Row, repetitions: Sequence[Repetition]) -> Cells:
     ours = [figures["ours"][row.figure] for figures in repetitions]
-    mine, ratio, theirs = statistics.median(ours), None, []
+    # The worst run is what counts of those that may lose events.
+    typical = max if row.figure == "lost" else statistics.median
+    mine, ratio, theirs = typical(ours), None, []
     for peer in row.peer.split():
         figures = [figures[peer][row.against or row.figure] for figures in repetitions if peer in figures]
-        theirs.append(f"{_number(statistics.median(figures))} {row.against or peer}" if figures else f"no {peer} here")
+        theirs.append(f"{_number(typical(figures))} {row.against or peer}" if figures else f"no {peer} here")
         if figures and row.figure != "lost":
             # Of each repetition by itself, so that what slows the machine down for a minute slows both.
             ratio = statistics.median(a / b for a, b in zip(ours, figures, strict=True))
@@ -83,4 +85,6 @@ def _met(row: Row, mine: float, ratio: float | None) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}"
+    if value >= 100 or value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}"

@@ -4,13 +4,12 @@ The process's own client: made from the environment on first use, unless `config
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 from ._client import Client
 from ._context import current
+from ._fork import WATCH
 from ._notices import Notices
 from ._settings import Settings, hide_key
 from .exceptions import ConfigurationError
@@ -24,20 +23,9 @@ class _Default:
         self.client: Client | None = None
         self.problem: str | None = None
         self.notices = Notices()
-        self.after_fork()
-        # A fork waits until no client is being made: the child would find the imports that this takes half done, with
-        # nobody to finish them.
-        os.register_at_fork(before=self._hold, after_in_parent=self._let_go, after_in_child=self.after_fork)
-
-    def _hold(self) -> None:
-        self.lock.acquire()
-
-    def _let_go(self) -> None:
-        self.lock.release()
 
     def after_fork(self) -> None:
-        """A child's lock must not be one that its parent held."""
-        self.lock = threading.RLock()
+        """A child's log is its own."""
         self.notices.after_fork()
 
     def get(self) -> Client:
@@ -49,8 +37,10 @@ class _Default:
         return self.make()
 
     def make(self) -> Client:
-        with self.lock:
+        # A fork waits until no client is being made: the child would find what this imports half done.
+        with WATCH.one_at_a_time():
             if self.client is None:
+                WATCH.add(self)
                 try:
                     self.client = Client.from_env()
                 except ConfigurationError as error:
@@ -60,7 +50,7 @@ class _Default:
             return self.client
 
     def put(self, client: Client | None) -> None:
-        with self.lock:
+        with WATCH.one_at_a_time():
             self.client = client
             self.problem = None
             self.notices = Notices()

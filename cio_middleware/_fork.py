@@ -27,25 +27,25 @@ class ForkWatch:
     def __init__(self) -> None:
         self._watched: list[weakref.ref[Forkable]] = []
         self._registered = False
-        self._imports = threading.RLock()
+        self._making = threading.RLock()
         self.pid = os.getpid()
 
     def add(self, forkable: Forkable) -> None:
         """Watch it for as long as it lives."""
         self._register()
-        with self._imports:
+        with self._making:
             self._watched = [ref for ref in self._watched if ref() is not None]
             self._watched.append(weakref.ref(forkable))
 
-    def importing(self) -> threading.RLock:
+    def one_at_a_time(self) -> threading.RLock:
         """
-        To be held while something large is imported: a fork waits for it.
+        To be held while something is made that must not be made twice, or that imports much: a fork waits for it.
 
-        In the child the import would stay half done, with nobody to finish it, and whoever imports the same would wait
-        for ever.
+        In the child an import would stay half done, with nobody to finish it, and whoever imports the same would wait
+        for ever. One lock for all of it, since a fork that waits for two could wait for each other's holders.
         """
         self._register()
-        return self._imports
+        return self._making
 
     def in_child(self) -> None:
         """Tell every watched object, once per process; also called where a fork went past Python's hook (uWSGI)."""
@@ -62,11 +62,11 @@ class ForkWatch:
         self._registered = True
         self.pid = os.getpid()
         os.register_at_fork(
-            before=self._imports.acquire, after_in_parent=self._imports.release, after_in_child=self._after
+            before=self._making.acquire, after_in_parent=self._making.release, after_in_child=self._after
         )
 
     def _after(self) -> None:
-        self._imports.release()
+        self._making.release()
         self.in_child()
 
 

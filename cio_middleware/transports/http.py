@@ -74,7 +74,7 @@ class HttpTransport:
         self._lock = threading.Lock()
         if client is None:
             # Now, and not at the first send, so that the first event is as quick as the others.
-            with WATCH.importing():
+            with WATCH.one_at_a_time():
                 from . import _deadline  # noqa: F401
 
             _silence_named("httpx")
