@@ -13,7 +13,7 @@ from typing import Any
 from opentelemetry.trace import Span
 
 from . import _values
-from ._context import current, overlay
+from ._context import Overlay, RequestCell, current, overlay
 from ._dispatch import Dispatch
 from ._events import Event, Identity, Kind
 from ._fork import WATCH
@@ -75,14 +75,26 @@ class Capture:
         if now is None:
             return None
         try:
-            cell = current.get()
-            identity, anonymous = self._people.explicit(person, anonymous_id, overlay.get())
+            bound, cell = overlay.get(), current.get()
+            anonymous = None
+            if type(person) is str and anonymous_id is None and bound is None:
+                identity: Identity | None = Identity(id=person)
+            else:
+                identity, anonymous = self._people.explicit(person, anonymous_id, bound)
             nobody = identity is None and anonymous is None
             if nobody and cell is not None:
                 identity = self._people.known(cell)
-            event = self._event(kind, name, attributes, identity, anonymous, timestamp, event_id, int(now))
-            span = self._telemetry.create(event, now)
-            carrier = self._telemetry.carrier(span)
+            (limits.page_name_json if kind == "page" else limits.name_json)(name)
+            event = Event(
+                kind,
+                self._mint() if event_id is None else limits.check_event_id(event_id),
+                name,
+                int(now) if timestamp is None else limits.unix_seconds(timestamp),
+                self._encode(attributes, int(now), bound, cell),
+                identity,
+                anonymous,
+            )
+            span, carrier = self._telemetry.create(event, now)
             if not nobody or identity is not None or cell is None:
                 return event, now, carrier, span
             if cell.parks and cell.client.parking is self._parking:
@@ -108,11 +120,11 @@ class Capture:
             return None
         try:
             event = self._profile(named.identity, attributes, named.link, timestamp, int(now))
-            span = self._telemetry.create(event, now)
-            return event, now, self._telemetry.carrier(span), span
+            span, carrier = self._telemetry.create(event, now)
         except BaseException as error:  # noqa: BLE001 - see _failed
             self._failed(error)
             return None
+        return event, now, carrier, span
 
     def nothing(self) -> None:
         """Count an event whose attributes could not be made; whoever calls this says in the log why."""
@@ -132,20 +144,9 @@ class Capture:
             return None
         return now
 
-    def _event(
-        self,
-        kind: Kind,
-        name: str,
-        attributes: object,
-        identity: Identity | None,
-        anonymous_id: str | None,
-        timestamp: object,
-        event_id: str | None,
-        now: int,
-    ) -> Event:
-        (limits.page_name_json if kind == "page" else limits.name_json)(name)
-        values = _mapping(attributes)
-        bound, cell = overlay.get(), current.get()
+    def _encode(self, attributes: object, now: int, bound: Overlay | None, cell: RequestCell | None) -> bytes:
+        """The attributes of an event as bytes: bound ones below the caller's own, then the stamp and the context."""
+        values: Mapping[Any, Any] = attributes if type(attributes) is dict else _mapping(attributes)
         if bound is not None and bound.attributes:
             values = {**bound.attributes, **values}
         raw = _values.encode_plain(values)
@@ -157,15 +158,7 @@ class Capture:
             raw = splice(raw, b'"_queued_at":%d' % now)
         if cell is not None and "context" not in values:
             raw = splice(raw, b'"context":' + cell.context())
-        return Event(
-            kind,
-            self._mint() if event_id is None else limits.check_event_id(event_id),
-            name,
-            now if timestamp is None else limits.unix_seconds(timestamp),
-            raw,
-            identity,
-            anonymous_id,
-        )
+        return raw
 
     def _profile(
         self, identity: Identity, attributes: object, anonymous_id: str | None, timestamp: object, now: int
@@ -196,8 +189,6 @@ class Capture:
 def _mapping(attributes: object) -> Mapping[Any, Any]:
     if attributes is None:
         return _EMPTY
-    if type(attributes) is dict:
-        return attributes
     try:
         return _values.fields_of(attributes)
     except InvalidEvent:

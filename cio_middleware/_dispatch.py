@@ -10,12 +10,12 @@ from typing import Any
 from opentelemetry.trace import Span
 
 from . import _telemetry
-from ._events import Entry, Envelope, Event, Receipt
+from ._events import Entry, Envelope, Event, Receipt, Route
 from ._notices import Notices
 from ._stats import DropReason, Ledger
 from .exceptions import EventTooLarge, InvalidEvent
 from .typing import Backend, Processor
-from .wire import track
+from .wire import limits, track
 
 _HINTS = {
     DropReason.QUEUE_FULL: "the queue is full: raise max_queue_events, or see why Customer.io is not taking events",
@@ -49,6 +49,7 @@ class Dispatch:
         self._notices = notices
         self._anonymous_via = anonymous_via
         self._max_event_bytes = max_event_bytes
+        self._batched = min(limits.ITEM_BYTES, max_event_bytes)
         self._raises = raises
         self._debug = debug
 
@@ -65,6 +66,8 @@ class Dispatch:
             except BaseException:
                 self._ledger.drop(DropReason.CANCELLED)
                 raise
+            if receipt.reason is None and receipt.error is None and self._settles:
+                return event.event_id  # nearly every event ends here
             return self._finish(entry[0], receipt, span)
         finally:
             if span is not None:
@@ -127,7 +130,9 @@ class Dispatch:
         try:
             who = track.identifiers(event)
             item = track.item(event, who)
-            route = track.route(event, len(item), self._anonymous_via, self._max_event_bytes)
+            route: Route = "batch"
+            if len(item) > self._batched or event.identity is None:
+                route = track.route(event, len(item), self._anonymous_via, self._max_event_bytes)
         except InvalidEvent as error:
             self.invalid(error, span)
             return None

@@ -53,26 +53,25 @@ class Telemetry:
         self._create: _Attributes = {**common, names.OPERATION_NAME: "create", names.OPERATION_TYPE: "create"}
         self._send: _Attributes = {**common, names.OPERATION_NAME: "send", names.OPERATION_TYPE: "send"}
 
-    def create(self, event: Event, now: float) -> Span | None:
-        """The span of a capture at `now` (Unix seconds); None when captures have none of their own."""
-        second = int(now)
-        if second == self._without_sdk or not self._create_spans:
-            return None
+    def create(self, event: Event, now: float) -> tuple[Span | None, SpanContext | None]:
+        """
+        The span of a capture at `now` (Unix seconds), and what a later send links to: that span, else the caller's.
+
+        Both are None where nothing records.
+        """
+        if int(now) == self._without_sdk:
+            return None, None
+        if not self._create_spans:
+            return None, _valid(trace.get_current_span())
         attributes = {**self._create, names.MESSAGE_ID: event.event_id, names.EVENT_TYPE: event.kind}
         if event.name:
             attributes[names.EVENT_NAME] = event.name
         span = self._tracer.start_span("create track", kind=SpanKind.PRODUCER, attributes=attributes)
-        if self._may_appear and not span.get_span_context().is_valid:
+        carrier = _valid(span)
+        if self._may_appear and carrier is None:
             # No SDK so far. A no-op span costs as much as the rest of a capture, so look again only every second.
-            self._without_sdk = second
-        return span
-
-    def carrier(self, span: Span | None) -> SpanContext | None:
-        """What a later send links to: the capture's span, else the caller's; None when nothing records."""
-        if span is None and self._create_spans:
-            return None
-        found = (span or trace.get_current_span()).get_span_context()
-        return found if found.is_valid else None
+            self._without_sdk = int(now)
+        return span, carrier
 
     def send_one(self, event_id: str, kind: str) -> Sending:
         """The span of a direct send, a child of the caller's."""
@@ -90,6 +89,11 @@ class Telemetry:
         if left_out:
             attributes[names.LINKS_DROPPED] = left_out
         return Sending(self._tracer, SpanKind.CLIENT, context.Context(), attributes, links)
+
+
+def _valid(span: Span) -> SpanContext | None:
+    context_ = span.get_span_context()
+    return context_ if context_.is_valid else None
 
 
 def trace_id() -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
-from . import _extract
+from . import _extract, _telemetry
 from ._client import Client
 from ._context import RequestCell, current, leave
 from ._default import default_client, get_client
@@ -159,7 +159,10 @@ class CustomerIOMiddleware:
         return None
 
     def _read_context(self, scope: Mapping[str, Any]) -> bytes:
-        return _extract.encode(_extract.asgi_context(scope, self._capture, self._query_keys))
+        context = _extract.asgi_context(scope, self._capture, self._query_keys)
+        if (trace_id := _telemetry.trace_id()) is not None:
+            context["traceId"] = trace_id
+        return _extract.encode(context)
 
     def _read_anonymous_id(self, scope: Mapping[str, Any]) -> str | None:
         return _extract.anonymous_id(_extract.asgi_header(scope)("cookie"), self._cookie) if self._cookie else None

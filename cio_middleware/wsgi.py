@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from . import _extract
+from . import _extract, _telemetry
 from ._client import Client
 from ._context import RequestCell, current, leave
 from ._default import default_client, get_client
@@ -101,7 +101,10 @@ class CustomerIOMiddleware:
         return _SizedBody(body, cell, client) if hasattr(body, "__len__") else _Body(body, cell, client)
 
     def _read_context(self, environ: Mapping[str, Any]) -> bytes:
-        return _extract.encode(_extract.wsgi_context(environ, self._capture, self._query_keys))
+        context = _extract.wsgi_context(environ, self._capture, self._query_keys)
+        if (trace_id := _telemetry.trace_id()) is not None:
+            context["traceId"] = trace_id
+        return _extract.encode(context)
 
     def _read_anonymous_id(self, environ: Mapping[str, Any]) -> str | None:
         return _extract.anonymous_id(_extract.wsgi_header(environ)("cookie"), self._cookie) if self._cookie else None

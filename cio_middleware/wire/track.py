@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -33,17 +32,12 @@ def splice(json_object: bytes, member: bytes) -> bytes:
 
 def identifiers(event: Event) -> bytes:
     """Who the event is about, as the wire has it."""
-    if event.identity is not None:
-        return _encode_identifier(event.identity)
-    return _encode_identifier({"anonymous_id": event.anonymous_id})
-
-
-def _encode_identifier(identity: Any) -> bytes:
+    identity = event.identity
     try:
-        return _dump(identity)
+        return _dump(identity) if identity is not None else _dump({"anonymous_id": event.anonymous_id})
     except UnicodeEncodeError:
-        values = msgspec.structs.asdict(identity) if isinstance(identity, msgspec.Struct) else identity
-        return _dump({field: _values.text(value) for field, value in values.items() if value is not None})
+        field, value = ("anonymous_id", str(event.anonymous_id)) if identity is None else identity.key
+        return _dump({field: _values.text(value)})
 
 
 def item(event: Event, who: bytes) -> bytes:

@@ -22,6 +22,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 import cio_middleware as cio
 from cio_middleware import _semconv
+from cio_middleware.asgi import CustomerIOMiddleware
 
 
 class Spans:
@@ -312,3 +313,23 @@ def test_names_are_those_of_the_semantic_conventions():
     ours = {value for name, value in vars(_semconv).items() if name.isupper() and "." in str(value)}
     standard = {value for value in ours if not value.startswith(("customerio.", "http.request.resend", "https:"))}
     assert standard - known - {_semconv.VERSION, "url.template"} == set()
+
+
+async def test_an_event_tells_the_trace_of_its_request(traced, spans, sandbox):
+    """While a span is being recorded, the request's context carries its trace id; without one, it does not."""
+    client = traced()
+
+    async def app(scope, receive, send):  # noqa: RUF029 - ASGI awaits it
+        client.track(scope["path"][1:], person="ada")
+
+    wrapped = CustomerIOMiddleware(app, client=client)
+    for name in ("traced", "untraced"):
+        scope = {"type": "http", "path": f"/{name}", "headers": []}
+        if name == "traced":
+            with spans.tracer.start_as_current_span("request") as request:
+                await wrapped(scope, None, None)
+        else:
+            await wrapped(scope, None, None)
+    assert await client.aflush(5)
+    found = {event.name: (event.context or {}).get("traceId") for event in sandbox.good}
+    assert found == {"traced": trace.format_trace_id(request.get_span_context().trace_id), "untraced": None}
