@@ -20,8 +20,7 @@ from ._person import Named
 from ._settings import Settings, hide_key
 from ._stats import Stats
 from .exceptions import ClosedError
-from .queues.memory import DeadLetter
-from .typing import Person, Processor
+from .typing import DeadLetter, Person, Processor
 
 _Attributes = Mapping[str, Any] | object | None
 

@@ -30,6 +30,7 @@ class DropReason(enum.StrEnum):
     EVICTED = "evicted"
     EXPIRED = "expired"
     RETRIES_EXHAUSTED = "retries_exhausted"
+    BREAKER_OPEN = "breaker_open"
     UNAUTHORIZED = "unauthorized"
     DEAD_LETTERS_FULL = "dead_letters_full"
     SHUTDOWN_TIMEOUT = "shutdown_timeout"

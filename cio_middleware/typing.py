@@ -4,7 +4,7 @@ What others implement: the Protocols of this package.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 from uuid import UUID
@@ -17,6 +17,7 @@ __all__ = [
     "Answer",
     "AsyncTransport",
     "Backend",
+    "DeadLetter",
     "Entry",
     "Envelope",
     "Failure",
@@ -113,6 +114,18 @@ class AsyncTransport(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An event that Customer.io refused, and why, in its words."""
+
+    envelope: Envelope
+    item: bytes
+    why: str
+
+    def __repr__(self) -> str:
+        return f"DeadLetter({self.envelope.event_id})"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Lease:
     """Events handed out for delivery, oldest first. They stay in the queue's count until each is settled."""
@@ -124,7 +137,14 @@ class Lease:
 
 
 class Queue(Protocol):
-    """Where events wait. `put` is called from any thread; the others from the one that delivers."""
+    """
+    Where events wait. `put` is called from any thread; the others from the one that delivers.
+
+    Every event has a place in the order of puts, counted from 0. The queue tells the ledger what it settles.
+    """
+
+    blocks: bool
+    """Whether `put` may hold a caller up when the queue is full."""
 
     @property
     def depth(self) -> int:
@@ -132,16 +152,31 @@ class Queue(Protocol):
         ...
 
     @property
-    def waiting_bytes(self) -> int:
-        """Their size."""
-        ...
-
-    @property
     def oldest(self) -> float | None:
         """When the oldest of them was put, on the monotonic clock."""
         ...
 
-    def put(self, envelope: Envelope, item: bytes) -> Receipt:
+    @property
+    def next(self) -> int:
+        """The place of the first event that waits; `tail` when none does."""
+        ...
+
+    @property
+    def head(self) -> int:
+        """The place of the first event that is not settled; `tail` when all are."""
+        ...
+
+    @property
+    def tail(self) -> int:
+        """The place that the next event will have."""
+        ...
+
+    @property
+    def dead_letters(self) -> Collection[DeadLetter]:
+        """What Customer.io refused."""
+        ...
+
+    def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False) -> Receipt:
         """Take an event, or say why not. Never waits on a network."""
         ...
 
@@ -162,7 +197,11 @@ class Queue(Protocol):
         ...
 
     def dead_letter(self, lease: Lease, index: int, why: str) -> bool:
-        """Keep this one aside with Customer.io's reason."""
+        """Keep this one aside with Customer.io's reason. Returns whether the queue still held it."""
+        ...
+
+    def abandon(self, reason: DropReason) -> int:
+        """The process ends: give up what would be lost with it, and take no more. Returns how many events that were."""
         ...
 
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .._events import Envelope, Receipt
+from .._fork import WATCH
 from .._ids import Clock
 from .._notices import Notices
-from .._stats import Ledger
+from .._stats import DropReason, Ledger
 from .._telemetry import Sending, Telemetry
+from ..delivery.breaker import Breaker
 from ..delivery.drive import Sender
 from ..delivery.flow import Settlement
 from ..exceptions import DeliveryError, RateLimited, Rejected, ServerUnavailable, TransportFailure, Unauthorized
@@ -46,6 +48,8 @@ class DirectBackend:
         self._notices = notices
         self._telemetry = telemetry
         self.dead_letters = dead_letters
+        self._breaker = Breaker()
+        WATCH.add(self._breaker)
 
     def emit(self, envelope: Envelope, item: bytes) -> Receipt:
         """Deliver the event; on an event loop's thread, have it delivered."""
@@ -56,6 +60,8 @@ class DirectBackend:
                 "Await client.atrack(...) instead, or use the queued backend.",
             )  # fmt: skip
             return self._queue().emit(envelope, item)
+        if not self._breaker.admits(self._clock.monotonic()):
+            return self._refused_by_breaker(envelope)
         left = self._countdown()
         with self._telemetry.send_one(envelope.event_id, envelope.kind) as sending:
             settlement = self._sender.deliver([(envelope, item)], sending, self._pause, timeout=left)
@@ -63,6 +69,8 @@ class DirectBackend:
 
     async def aemit(self, envelope: Envelope, item: bytes) -> Receipt:
         """The same, awaited."""
+        if not self._breaker.admits(self._clock.monotonic()):
+            return self._refused_by_breaker(envelope)
         with self._telemetry.send_one(envelope.event_id, envelope.kind) as sending:
             settlement = await self._sender.adeliver([(envelope, item)], sending, _asleep, timeout=self._countdown())
             return self._settle(envelope, item, settlement, sending)
@@ -81,6 +89,11 @@ class DirectBackend:
         """Give this loop's connections back."""
         await self._sender.async_transport.close()
 
+    def _refused_by_breaker(self, envelope: Envelope) -> Receipt:
+        message = f"event {envelope.event_id} was not sent: Customer.io failed several times in a row."
+        error = ServerUnavailable(message, event_ids=(envelope.event_id,))
+        return Receipt(reason=DropReason.BREAKER_OPEN, error=error)
+
     def _queue(self) -> QueuedBackend:
         if self._aside is None:
             self._aside = self._make_aside()
@@ -97,6 +110,8 @@ class DirectBackend:
         return True
 
     def _settle(self, envelope: Envelope, item: bytes, settlement: Settlement, sending: Sending) -> Receipt:
+        down = bool(settlement.exhausted) and settlement.given_up_for is DropReason.RETRIES_EXHAUSTED
+        self._breaker.note(self._clock.monotonic(), failed=down)
         if settlement.delivered:
             self._ledger.deliver()
             self._notices.fine("delivery", "Customer.io takes events again")

@@ -11,7 +11,7 @@ import atexit
 import contextvars
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from .._events import Envelope, Receipt
@@ -22,8 +22,7 @@ from .._stats import DropReason
 from .._telemetry import Telemetry
 from ..delivery.drive import Sender
 from ..delivery.flow import Settlement
-from ..queues.memory import DeadLetters, MemoryQueue
-from ..typing import Lease
+from ..typing import DeadLetter, Lease, Queue
 from ..wire.outcome import Outcome, Verdict
 
 _RESTART_SECONDS = 1.0
@@ -47,7 +46,7 @@ class QueuedBackend:
     settles = True
 
     def __init__(
-        self, queue: MemoryQueue, sender: Sender, *, pace: Pace, clock: Clock, notices: Notices, telemetry: Telemetry
+        self, queue: Queue, sender: Sender, *, pace: Pace, clock: Clock, notices: Notices, telemetry: Telemetry
     ) -> None:
         self.queue = queue
         self._sender = sender
@@ -72,7 +71,7 @@ class QueuedBackend:
         self._rounds = 0
 
     @property
-    def dead_letters(self) -> DeadLetters:
+    def dead_letters(self) -> Collection[DeadLetter]:
         """What Customer.io refused."""
         return self.queue.dead_letters
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -18,23 +17,11 @@ from .._events import Entry, Envelope, Receipt, Route
 from .._fork import WATCH
 from .._ids import Clock
 from .._stats import DropReason, Ledger
-from ..typing import Lease
+from ..typing import DeadLetter, Lease
 from ..wire import track
 
 DEAD_LETTERS = 1000
 _BLOCK_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """An event that Customer.io refused, and why, in its words."""
-
-    envelope: Envelope
-    item: bytes
-    why: str
-
-    def __repr__(self) -> str:
-        return f"DeadLetter({self.envelope.event_id})"
 
 
 class DeadLetters:
@@ -67,6 +54,9 @@ class DeadLetters:
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    def __contains__(self, letter: object) -> bool:
+        return letter in self._kept
 
 
 class _Waiting(msgspec.Struct, gc=False):
@@ -119,7 +109,12 @@ class MemoryQueue:
         self._leased: dict[Lease, dict[int, _Waiting]] = {}
         self._events = self._bytes = 0
         self._closed = False
-        self.tail = 0
+        self._tail = 0
+
+    @property
+    def tail(self) -> int:
+        """The place that the next event will have."""
+        return self._tail
 
     @property
     def depth(self) -> int:
@@ -140,7 +135,7 @@ class MemoryQueue:
         try:
             return self._waiting[0].seq
         except IndexError:
-            return self.tail
+            return self._tail
 
     @property
     def head(self) -> int:
@@ -160,8 +155,8 @@ class MemoryQueue:
             if self._closed:
                 reason = DropReason.CLOSED
             if reason is None:
-                self._waiting.append(_Waiting(self.tail, self._clock.monotonic(), envelope, item))
-                self.tail += 1
+                self._waiting.append(_Waiting(self._tail, self._clock.monotonic(), envelope, item))
+                self._tail += 1
                 self._events += 1
                 self._bytes += size
             depth = len(self._waiting)

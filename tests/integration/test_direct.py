@@ -191,3 +191,21 @@ async def test_a_cancelled_delivery_is_accounted_for(make_client, sandbox, event
     assert client.stats().dropped == {DropReason.CANCELLED: 1}
     assert client.stats().balanced
     await client.aclose()
+
+
+def test_an_outage_does_not_cost_every_request_a_timeout(make_client, sandbox, clock):
+    """After five failed deliveries in a row the next ones fail at once, and after half a minute one asks again."""
+    sandbox.faults.script(["503*"])
+    client = make_client(backend="direct", retries=0, on_error="raise", client_options={"clock": clock})
+    for _ in range(6):
+        with pytest.raises(cio.ServerUnavailable):
+            client.track("paid", person="ada")
+    assert client.stats().requests == 5
+    assert client.stats().dropped == {DropReason.RETRIES_EXHAUSTED: 5, DropReason.BREAKER_OPEN: 1}
+
+    sandbox.faults.clear()
+    clock.advance(30)
+
+    assert client.track("paid", person="ada")
+    assert client.track("paid", person="ada")
+    assert client.stats().balanced
