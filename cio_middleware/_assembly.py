@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from . import _plugins
@@ -16,6 +17,7 @@ from ._capture import Capture
 from ._dispatch import Dispatch
 from ._fork import WATCH
 from ._ids import Clock, SystemClock, Ulids
+from ._metrics import Metrics, report
 from ._notices import Notices
 from ._parking import Parking
 from ._person import People
@@ -56,6 +58,7 @@ def assemble(
     http_client: Any = None,
     async_http_client: Any = None,
     tracer_provider: TracerProvider | None = None,
+    meter_provider: MeterProvider | None = None,
     clock: Clock | None = None,
 ) -> Parts:
     """
@@ -69,7 +72,8 @@ def assemble(
     check_client(async_http_client, asynchronous=True)
     time: Clock = SystemClock() if clock is None else clock
     ledger, notices, mint = Ledger(), Notices(time), Ulids(time.time)
-    telemetry = _telemetry(settings, tracer_provider)
+    metrics = Metrics(_backend_name(settings), ledger.read)
+    telemetry = _telemetry(settings, metrics, time, tracer_provider)
     makers = _Makers(settings, time, ledger, notices, telemetry, http_client, async_http_client)
     backend: Backend = _plugins.load(
         settings.backend if settings.enabled else "null",
@@ -77,6 +81,9 @@ def assemble(
         built_in={"queued": makers.queued, "direct": makers.direct, "null": NullBackend},
         methods=("emit", "flush", "close"),
     )
+    if isinstance(backend, QueuedBackend):
+        metrics.oldest_age = backend.oldest_age
+    report(metrics, meter_provider)
     people = People(time, notices)
     dispatch = Dispatch(
         backend,
@@ -104,21 +111,32 @@ def assemble(
     )
     for part in (ledger, notices, mint, parking):
         WATCH.add(part)
+    _warn(settings, notices)
+    return Parts(time, ledger, notices, telemetry, people, capture, backend, dispatch, parking)
+
+
+def _warn(settings: Settings, notices: Notices) -> None:
     if settings.env == "production" and settings.is_loopback:
         notices.trouble(
             "loopback", "production",
             "env is production, but base_url is this machine: events stay here. Remove CUSTOMERIO_BASE_URL.",
             level=logging.WARNING,
         )  # fmt: skip
-    return Parts(time, ledger, notices, telemetry, people, capture, backend, dispatch, parking)
 
 
-def _telemetry(settings: Settings, tracer_provider: TracerProvider | None) -> Telemetry:
+def _backend_name(settings: Settings) -> str:
+    named = settings.backend if settings.enabled else "null"
+    return named if isinstance(named, str) else type(named).__name__
+
+
+def _telemetry(settings: Settings, metrics: Metrics, clock: Clock, tracer_provider: TracerProvider | None) -> Telemetry:
     return Telemetry(
         base_url=base_url(settings.region, settings.base_url),
         region=settings.region,
-        backend=settings.backend if isinstance(settings.backend, str) else type(settings.backend).__name__,
+        backend=_backend_name(settings),
         create_spans=settings.create_spans and settings.backend != "direct",
+        metrics=metrics,
+        monotonic=clock.monotonic,
         tracer_provider=tracer_provider,
     )
 

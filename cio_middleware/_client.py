@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from . import _assembly
@@ -36,6 +37,7 @@ class Client:
         http_client: An `httpx.Client` or `httpx2.Client` to send with; it stays its owner's to close.
         async_http_client: The same for the async verbs of the direct backend.
         tracer_provider: Where spans go; the global one by default.
+        meter_provider: Where metrics go; the global one by default.
         clock: The time, for tests.
 
     Raises:
@@ -50,6 +52,7 @@ class Client:
         http_client: Any = None,
         async_http_client: Any = None,
         tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.settings = settings or Settings.from_env()
@@ -59,6 +62,7 @@ class Client:
             http_client=http_client,
             async_http_client=async_http_client,
             tracer_provider=tracer_provider,
+            meter_provider=meter_provider,
             clock=clock,
         )
         self._capture = self._parts.capture

@@ -1,5 +1,5 @@
 """
-What we call ourselves in telemetry, and the names of span attributes, in one place.
+What we call ourselves in telemetry, and the names of attributes, in one place.
 
 From OpenTelemetry's semantic conventions 1.44.0 (messaging: development; HTTP, server, error: stable). Written out here
 because the package that holds them is a beta pinned to the SDK.

@@ -7,7 +7,7 @@ attribute of an event or a key; the event's name is on `create` spans because de
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +18,7 @@ from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, Statu
 
 from . import _semconv as names
 from ._events import Entry, Event
+from ._metrics import Metrics
 from ._stats import DropReason
 
 MAX_LINKS = 128  # an SDK keeps this many, and drops the oldest after it has paid for all
@@ -37,8 +38,12 @@ class Telemetry:
         region: str,
         backend: str,
         create_spans: bool,
+        metrics: Metrics,
+        monotonic: Callable[[], float],
         tracer_provider: TracerProvider | None = None,
     ) -> None:
+        self._metrics = metrics
+        self._monotonic = monotonic
         self._tracer = trace.get_tracer(names.SCOPE, names.VERSION, tracer_provider, names.SCHEMA_URL)
         self._create_spans = create_spans
         self._may_appear = tracer_provider is None
@@ -76,7 +81,7 @@ class Telemetry:
     def send_one(self, event_id: str, kind: str) -> Sending:
         """The span of a direct send, a child of the caller's."""
         attributes = {**self._send, names.MESSAGE_ID: event_id, names.EVENT_TYPE: kind}
-        return Sending(self._tracer, SpanKind.PRODUCER, None, attributes, ())
+        return self._sending(SpanKind.PRODUCER, None, attributes, ())
 
     def send_queued(self, entries: Sequence[Entry]) -> Sending:
         """The span of queued events: a root of its own, linked to the captures."""
@@ -88,7 +93,18 @@ class Telemetry:
         links, left_out = _links(entries)
         if left_out:
             attributes[names.LINKS_DROPPED] = left_out
-        return Sending(self._tracer, SpanKind.CLIENT, context.Context(), attributes, links)
+        return self._sending(SpanKind.CLIENT, context.Context(), attributes, links)
+
+    def _sending(
+        self, kind: SpanKind, parent: context.Context | None, attributes: _Attributes, links: Sequence[Link]
+    ) -> Sending:
+        span = self._tracer.start_span("send track", context=parent, kind=kind, attributes=attributes, links=links)
+        started, count = self._monotonic(), attributes.get(names.BATCH_COUNT)
+
+        def ended(error_type: str | None) -> None:
+            self._metrics.sent(count if isinstance(count, int) else None, self._monotonic() - started, error_type)
+
+        return Sending(self._tracer, span, ended)
 
 
 def _valid(span: Span) -> SpanContext | None:
@@ -111,17 +127,12 @@ def dropped(span: Span, reason: DropReason) -> None:
 class Sending:
     """One logical send: a span that covers all its attempts and the waits between them."""
 
-    def __init__(
-        self,
-        tracer: trace.Tracer,
-        kind: SpanKind,
-        parent: context.Context | None,
-        attributes: _Attributes,
-        links: Sequence[Link],
-    ) -> None:
+    def __init__(self, tracer: trace.Tracer, span: Span, ended: Callable[[str | None], None]) -> None:
         self._tracer = tracer
-        self._span = tracer.start_span("send track", context=parent, kind=kind, attributes=attributes, links=links)
+        self._span = span
+        self._ended = ended
         self._retries = 0
+        self._error_type: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -132,9 +143,11 @@ class Sending:
         if self._retries:
             self._span.set_attribute(names.RETRIES, self._retries)
         self._span.end()
+        self._ended(self._error_type)
 
     def failed(self, error_type: str, dropped_count: int = 0) -> None:
         """At least one event of this send will never be delivered."""
+        self._error_type = error_type
         self._span.set_attribute(names.ERROR_TYPE, error_type)
         if dropped_count:
             self._span.set_attribute(names.DROPPED, dropped_count)

@@ -85,6 +85,11 @@ class QueuedBackend:
                 self._changed.notify_all()
         return receipt
 
+    def oldest_age(self) -> float | None:
+        """Seconds that the head of the queue has been waiting; None when nothing waits."""
+        oldest = self.queue.oldest
+        return None if oldest is None else self._clock.monotonic() - oldest
+
     def wake(self) -> None:
         """Have the worker run, for what is parked."""
         if self._worker is None:

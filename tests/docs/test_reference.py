@@ -177,3 +177,12 @@ def test_the_drawing_of_the_layers_is_the_one_that_is_checked():
     (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
     page = (DOCS / "explanation" / "architecture.md").read_text("utf-8")
     assert "```\n" + "\n".join(layers) + "\n```" in page
+
+
+def test_every_metric_is_on_its_page():
+    """No metric is undocumented, and none is documented that does not exist."""
+    page = (ROOT / "docs/reference/metrics.md").read_text("utf-8")
+    documented = set(re.findall(r"^\| `customerio\.client\.([a-z_.]+)`", page, re.MULTILINE))
+    source = (ROOT / "cio_middleware/_metrics.py").read_text("utf-8")
+    ours = set(re.findall(r'"((?:event|send|queue)\.[a-z_.]+)"', source))
+    assert documented == ours
