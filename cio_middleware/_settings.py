@@ -16,7 +16,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
 from .exceptions import ConfigurationError
@@ -25,13 +25,6 @@ PREFIX = "CUSTOMERIO_"
 SecretSource = str | pathlib.Path | Callable[[], str]
 
 _BACKENDS = ("direct", "queued", "null")
-_CHOICES = {
-    "region": ("us", "eu"),
-    "queue": ("memory",),
-    "overflow": ("drop_newest", "drop_oldest", "block"),
-    "on_error": ("log", "raise"),
-    "anonymous_via": ("v1", "v2"),
-}
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 _WHERE_CREDENTIALS_ARE = (
     "\n  For local work: cio-middleware sandbox."
@@ -127,7 +120,7 @@ class Settings:
     """Track API site id (Customer.io > Settings > API credentials > Track API)."""
     api_key: SecretSource | Secret | None = None
     """Track API key: the text, a `pathlib.Path` to a file that holds it, or a callable that returns it."""
-    region: str = "us"
+    region: Literal["us", "eu"] = "us"
     """Where the workspace lives: us or eu."""
     base_url: str | None = None
     """Where to send instead of the region's host: https, or http on loopback."""
@@ -138,7 +131,7 @@ class Settings:
 
     backend: Any = "queued"
     """What happens to an event: queued, direct, null, an instance, "module:attr", or an entry point's name."""
-    queue: str = "memory"
+    queue: Literal["memory"] = "memory"
     """Where a queued event waits."""
     enabled: bool = True
     """False counts every event as dropped and sends none."""
@@ -160,7 +153,7 @@ class Settings:
     """Events that may wait."""
     max_queue_bytes: int = 64 * 1024 * 1024
     """Bytes that may wait."""
-    overflow: str = "drop_newest"
+    overflow: Literal["drop_newest", "drop_oldest", "block"] = "drop_newest"
     """
     What a full queue does: drop_newest, drop_oldest, or block (at most a second, never on an event loop's thread).
     """
@@ -179,9 +172,9 @@ class Settings:
     """One delivery attempt, from connecting to the last byte read; for the direct backend, the whole delivery."""
     shutdown_timeout: float = 5.0
     """How long `close` and interpreter exit may take."""
-    on_error: str = "log"
+    on_error: Literal["log", "raise"] = "log"
     """What the direct backend does with an event that it cannot deliver: log or raise."""
-    anonymous_via: str = "v1"
+    anonymous_via: Literal["v1", "v2"] = "v1"
     """Anonymous events one by one (v1, documented) or batched (v2, used in production by others, undocumented)."""
 
     stamps: bool = True
@@ -324,7 +317,8 @@ def _parse(text: str, kind: Any) -> Any:
 
 
 def _wrong_choices(settings: Settings) -> Iterator[str]:
-    for name, known in _CHOICES.items():
+    choices = {name: get_args(hint) for name, hint in get_type_hints(Settings).items() if get_origin(hint) is Literal}
+    for name, known in choices.items():
         value = getattr(settings, name)
         if value not in known:
             meant = nearest(str(value), known)

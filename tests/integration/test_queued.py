@@ -412,3 +412,38 @@ def test_the_worker_never_waits_for_itself(make_client, sandbox, eventually):
     client.track("start", person="ada")
     eventually(lambda: done, timeout=0.9)
     assert done[0].balanced
+
+
+BACKEND_OF_MINE = """
+from cio_middleware.typing import Receipt
+
+SEEN = []
+
+class Backend:
+    def emit(self, envelope, item):
+        SEEN.append(envelope.event_id)
+        return Receipt()
+
+    def flush(self, timeout):
+        return True
+
+    def close(self, timeout):
+        pass
+"""
+
+
+@pytest.mark.parametrize("named", ["backend_of_mine:Backend", "mine"], ids=["module:attr", "entry point"])
+def test_a_backend_is_found_by_name(tmp_path, monkeypatch, named):
+    """A backend of somebody else's is chosen in the settings, by "module:attr" or by an entry point's name."""
+    (tmp_path / "backend_of_mine.py").write_text(BACKEND_OF_MINE)
+    info = tmp_path / "mine-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[cio_middleware.backends]\nmine = backend_of_mine:Backend\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with cio.Client(cio.Settings(site_id="s", api_key="k", backend=named)) as client:
+        event_id = client.track("step", person="ada")
+        assert client.stats().forwarded == 1
+    import backend_of_mine  # type: ignore[import-not-found]  # made above
+
+    assert backend_of_mine.SEEN[-1] == event_id
