@@ -79,9 +79,9 @@ def track_event(
     """
     Capture an event whenever the decorated function finishes.
 
-    Works on functions, methods, classmethods, staticmethods, coroutines, generators, async generators and partials,
-    above or below a framework's own decorator. A generator has finished when it is exhausted, closed or thrown away;
-    one that never began is no event.
+    Works on functions, methods, classmethods, staticmethods, coroutines, generators, async generators and partials. Put
+    it nearest to the `def`: a framework's route decorator registers what it is given, and never calls what is above it.
+    A generator has finished when it is exhausted, closed or thrown away; one that never began is no event.
 
     Args:
         name: What happened. Default: the function's name.
@@ -257,14 +257,19 @@ class _Reporter:
         return Call(self._arguments(made), result, exception, time.monotonic() - began[0])
 
     def _track(self, client: Client, call: Call | None, exception: BaseException | None) -> None:
+        asked = "attributes="
         try:
-            attributes, person = self._values(call)
+            attributes = self._attributes(call)
+            asked = "person="
+            person: Any = self._plan.person
+            if callable(person) and call is not None:
+                person = person(call)
         except Exception as error:  # noqa: BLE001 - attributes= and person= are the application's
             client.drop_call()
+            kind = type(error).__name__
             self._notices.trouble(
-                "call", type(error).__name__, "attributes= or person= of event %r raised %s: its events are dropped",
-                self._name, type(error).__name__,
-            )  # fmt: skip
+                "call", asked + kind, "%s of event %r raised %s: its events are dropped", asked, self._name, kind
+            )
             return
         try:
             client.track(self._name, attributes, person=person)
@@ -273,16 +278,13 @@ class _Reporter:
             if exception is None:
                 raise
 
-    def _values(self, call: Call | None) -> tuple[Any, Any]:
+    def _attributes(self, call: Call | None) -> Any:
         attributes: Any = self._plan.attributes
-        person: Any = self._plan.person
         if call is None:
-            return attributes, person
+            return attributes
         if self._picked:
-            attributes = {name: call.arguments[name] for name in self._picked if name in call.arguments}
-        elif callable(attributes):
-            attributes = attributes(call)
-        return attributes, person(call) if callable(person) else person
+            return {name: call.arguments[name] for name in self._picked if name in call.arguments}
+        return attributes(call) if callable(attributes) else attributes
 
     def _arguments(self, made: _Made) -> dict[str, Any]:
         wrapped, instance, args, kwargs = made

@@ -10,6 +10,7 @@ from typing import Any
 from opentelemetry.trace import Span
 
 from . import _telemetry
+from ._context import current
 from ._events import Entry, Envelope, Event, Receipt, Route
 from ._notices import Notices
 from ._stats import DropReason, Ledger
@@ -100,7 +101,10 @@ class Dispatch:
         if span is not None:
             _telemetry.dropped(span, reason)
         if reason not in _SILENT:
-            self._notices.trouble(f"drop {reason}", reason, "an event was dropped (%s): %s", reason, _HINTS.get(reason))
+            hint = _HINTS.get(reason)
+            if reason is DropReason.NO_IDENTITY and current.get() is None:
+                hint = "outside of a request nobody is known: pass person=, or install CustomerIOMiddleware"
+            self._notices.trouble(f"drop {reason}", reason, "an event was dropped (%s): %s", reason, hint)
 
     def invalid(self, error: InvalidEvent, span: Span | None = None) -> None:
         """

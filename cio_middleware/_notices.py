@@ -75,7 +75,8 @@ class Notices:
         with self._lock:
             known = self._topics.pop(topic, None)
         if known is not None:
-            self._logger.log(logging.INFO, message, *args)
+            # As loud as the trouble was, or whoever saw that would not see this.
+            self._logger.log(logging.WARNING, message, *args)
 
     def _make_room(self, now: float) -> bool:
         """Forget topics that were last in trouble long ago; a topic made of changing text must not fill the memory."""

@@ -402,7 +402,16 @@ def _wrong_credentials(settings: Settings) -> Iterator[str]:
         there = "".join(f" ({PREFIX}{name.upper()} is set)" for name, is_given in given.items() if is_given)
         verb = "is" if len(missing) == 1 else "are"
         names = " and ".join(missing)
-        yield f"Customer.io credentials not configured: {names} {verb} missing{there}.{_WHERE_CREDENTIALS_ARE}"
+        unread = all(os.environ.get(variable) for variable in missing)
+        where = (
+            _WHERE_CREDENTIALS_ARE
+            if not unread
+            else (
+                "\n  The environment has them, but Settings(...) does not read it:"
+                " use Client.from_env(...), configure(...), or pass them."
+            )
+        )
+        yield f"Customer.io credentials not configured: {names} {verb} missing{there}.{where}"
     if problem:
         yield f"Customer.io credentials not configured: {problem}{_WHERE_CREDENTIALS_ARE}"
     for pattern, kind in _OTHER_KEYS:

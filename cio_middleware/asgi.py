@@ -14,6 +14,7 @@ from . import _extract, _telemetry
 from ._client import Client
 from ._context import RequestCell, current, leave
 from ._default import default_client, get_client
+from ._notices import Notices
 from ._person import check_resolver
 from .exceptions import ClosedError, ConfigurationError
 from .typing import PersonResolver
@@ -33,6 +34,10 @@ _LAST = {
     "http.response.pathsend": "",
     "http.response.trailers": "more_trailers",
 }
+
+
+async def _NOT_ASGI(message: Message) -> None:  # noqa: N802 - a mark: what a WSGI server does not pass
+    del message
 
 
 class CustomerIOMiddleware:
@@ -70,9 +75,13 @@ class CustomerIOMiddleware:
         self._capture = _extract.check_capture(capture)
         self._query_keys = (query_keys,) if isinstance(query_keys, str) else tuple(query_keys)
         self._cookie = anonymous_id_cookie
+        self._notices = Notices()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send = _NOT_ASGI) -> None:
         """One connection."""
+        if send is _NOT_ASGI:
+            message = "this is the middleware for ASGI. Flask and other WSGI apps take cio_middleware.wsgi's."
+            raise TypeError(message)
         kind = scope["type"]
         if kind == "lifespan":
             await self._lifespan(scope, receive, send)
@@ -145,8 +154,10 @@ class CustomerIOMiddleware:
     async def _flush(self) -> None:
         client = self._client or default_client()
         try:
-            if client is not None:
-                await client.aflush()
+            if client is not None and not await client.aflush():
+                # A server may end the process without Python's exit handlers from here on: uvicorn does on SIGTERM.
+                left = client.stats().pending
+                self._notices.trouble("shutdown", "late", "%d event(s) were not delivered before the shutdown", left)
         except ClosedError:
             pass  # The application has done it already.
 

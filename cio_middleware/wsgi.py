@@ -66,8 +66,11 @@ class CustomerIOMiddleware:
         self._query_keys = (query_keys,) if isinstance(query_keys, str) else tuple(query_keys)
         self._cookie = anonymous_id_cookie
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse, *asgi: object) -> Iterable[bytes]:
         """One request."""
+        if asgi:
+            message = "this is the middleware for WSGI. Starlette and other ASGI apps take cio_middleware.asgi's."
+            raise TypeError(message)
         if _MARK in environ or (client := self._client or default_client()) is None:
             # Installed twice: the outer cell serves.
             return self.app(environ, start_response)

@@ -114,7 +114,7 @@ class DirectBackend:
         self._breaker.note(self._clock.monotonic(), failed=down)
         if settlement.delivered:
             self._ledger.deliver()
-            self._notices.fine("delivery", "Customer.io takes events again")
+            self._notices.fine("delivery", "%s takes events again", settlement.base_url)
             return Receipt(settled=True)
         last = settlement.last or Outcome(Verdict.BUSY)
         error = _error(envelope.event_id, settlement, last)

@@ -13,11 +13,13 @@ import sys
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from .._events import Envelope, Receipt
 from .._fork import WATCH
 from .._ids import Clock
 from .._notices import Notices
+from .._settings import is_loopback
 from .._stats import DropReason
 from .._telemetry import Telemetry
 from ..delivery.drive import Sender
@@ -136,7 +138,7 @@ class QueuedBackend:
             self._notices.trouble(
                 "shutdown",
                 "late",
-                "%d events were not delivered within %.1f s of closing and are dropped",
+                "%d event(s) were not delivered within %.1f s of closing and are dropped",
                 left,
                 timeout,
             )
@@ -238,7 +240,7 @@ class QueuedBackend:
             self.queue.drop(lease, settlement.exhausted, settlement.given_up_for)
         self.queue.nack(lease)
         if delivered:
-            self._notices.fine("delivery", "Customer.io takes events again")
+            self._notices.fine("delivery", "%s takes events again", self._sender.base_url)
 
     def _attempt_timeout(self) -> float:
         if self._closing_at is None:
@@ -269,9 +271,12 @@ class QueuedBackend:
             self._notices.trouble("delivery", outcome.error, "%s", denied(outcome, self._sender.base_url, kept=True))
         else:
             waiting = self.queue.tail - self.queue.head
+            base_url = self._sender.base_url
+            nobody = outcome.status is None and is_loopback(urlsplit(base_url).hostname or "")
             self._notices.trouble(
-                "delivery", outcome.error, "Customer.io is not taking events (%s): %d wait, next attempt in %.1f s",
-                outcome.error, waiting, seconds,
+                "delivery", outcome.error,
+                "%s is not taking events (%s): %d event(s) wait, next attempt in %.1f s.%s",
+                base_url, outcome.error, waiting, seconds, " Is the sandbox running?" if nobody else "",
             )  # fmt: skip
 
 
@@ -281,7 +286,8 @@ def denied(outcome: Outcome, base_url: str, *, kept: bool) -> str:
     if outcome.status in {401, 403}:
         return (
             f"Customer.io refused the credentials ({outcome.error}). {then} "
-            "Check CUSTOMERIO_SITE_ID and CUSTOMERIO_API_KEY: a pair from Settings > API credentials > Track API."
+            "Check CUSTOMERIO_SITE_ID and CUSTOMERIO_API_KEY, a pair from Settings > API credentials > Track API,"
+            " and CUSTOMERIO_REGION."
         )
     if outcome.status is not None and 300 <= outcome.status < 400:
         return (

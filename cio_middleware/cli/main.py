@@ -11,6 +11,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from cio_middleware import __version__
 from cio_middleware.cli import sandbox
 from cio_middleware.cli.exits import Exit
 from cio_middleware.exceptions import ConfigurationError
@@ -27,9 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments after the program's name; None takes those of the process.
 
     Returns:
-        One of `Exit`.
+        One of `Exit`; without a command it shows what there is and returns `Exit.USAGE`, so that a script notices.
     """
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.run is None:
+        parser.print_help(sys.stderr)
+        return Exit.USAGE
     try:
         return int(arguments.run(arguments))
     except ConfigurationError as error:
@@ -41,6 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cio-middleware", description="Product events into Customer.io.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     sandbox.add(commands)
     return parser

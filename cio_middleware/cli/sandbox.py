@@ -29,9 +29,14 @@ BANNER = """\
   Put this in your environment:
     export CUSTOMERIO_BASE_URL={url}
     export CUSTOMERIO_SITE_ID={site} CUSTOMERIO_API_KEY=dev
+  Each event is a line:
+    {legend}
   Nothing leaves this computer. Ctrl-C to stop.
 """
+LEGEND = "● stored  ▲ stored, with advice  ■ refused  ◌ ignored  ◇ a repeat  ϟ injected fault"
 GLYPHS = {"accepted": "●", "accepted_but": "▲", "rejected": "■", "fault": "ϟ", "duplicate": "◇", "ignored": "◌"}
+ATTRIBUTES = 48
+"""Characters that the attributes may take; the whole of them is at ``/_sandbox/v1/events``."""
 STAMPS = {
     "identify": "ID",
     "event": "EV",
@@ -75,7 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         print(_busy(arguments.port), file=sys.stderr)
         return Exit.PORT_BUSY
-    print(BANNER.format(version=_ask(server.url, "health")["version"], url=server.url, site=arguments.site), flush=True)
+    version = _ask(server.url, "health")["version"]
+    print(BANNER.format(version=version, url=server.url, site=arguments.site, legend=LEGEND), flush=True)
     received = ended.get()
     server.stop()
     return Exit.INTERRUPTED if received == signal.SIGINT else Exit.OK
@@ -85,7 +91,6 @@ def line(row: EventRow) -> str:
     """Return an event as one line; what came from outside cannot steer the terminal."""
     clock = time.strftime("%H:%M:%S", time.localtime(row.received_at)) + f".{int(row.received_at % 1 * 1000):03d}"
     tries = "" if len(row.statuses) == 1 else f"{len(row.statuses)} attempts"
-    said = next((finding.explain or finding.message for finding in (*row.errors, *row.warnings)), "")
     outcome = row.statuses[-1] if row.statuses else ""
     words = (
         clock,
@@ -95,9 +100,38 @@ def line(row: EventRow) -> str:
         f"{cut(row.person or '', 20):20}",
         f"{outcome}",
         tries,
-        said,
+        cut(_attributes(row.data), ATTRIBUTES),
+        _said(row),
     )
     return "  ".join(plain(word) for word in words if word).rstrip()
+
+
+def _attributes(attributes: Any) -> str:
+    """What the caller gave, as ``total=42 plan=pro``: two events of one name can be told apart."""
+    if not isinstance(attributes, dict):
+        return ""
+    given = {name: value for name, value in attributes.items() if name != "context" and not name.startswith("_")}
+    return " ".join(f"{name}={_value(value)}" for name, value in islice(given.items(), ATTRIBUTES))
+
+
+def _value(value: Any) -> str:
+    bare = isinstance(value, str) and value and not set(value) & set(' ="')
+    # Of a long text only what can be shown is quoted: the line is cut anyway.
+    return (
+        value[:ATTRIBUTES]
+        if bare
+        else json.dumps(value[:ATTRIBUTES] if isinstance(value, str) else value, ensure_ascii=False)
+    )
+
+
+def _said(row: EventRow) -> str:
+    """What is wrong, and for what was stored all the same, the first clause of what to do about it."""
+    finding = next((*row.errors, *row.warnings).__iter__(), None)
+    if finding is None:
+        return ""
+    what = finding.explain or finding.message
+    advice = finding.fix.split(", ")[0].rstrip(".") if row.verdict == "accepted_but" else ""
+    return f"{what}. {advice}." if advice else what
 
 
 def plain(text: str) -> str:

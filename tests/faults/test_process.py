@@ -246,7 +246,7 @@ def test_52_leaving_keeps_the_deadline_against_a_sandbox_that_hangs(sandbox):
     )
     assert time.monotonic() - started < 6
     assert done.returncode == 0
-    assert "1 events were not delivered within 0.5 s" in done.stderr
+    assert "1 event(s) were not delivered within 0.5 s" in done.stderr
     assert "canary" not in done.stderr
 
 

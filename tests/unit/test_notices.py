@@ -83,7 +83,7 @@ def test_fine_is_said_only_after_trouble(notices, lines):
     notices.fine("delivery", "delivering again")
     notices.trouble("delivery", "503", "down")
 
-    assert lines.read == ["WARNING down", "INFO delivering again", "WARNING down"]
+    assert lines.read == ["WARNING down", "WARNING delivering again", "WARNING down"]
 
 
 def test_a_state_that_is_made_of_changing_text_is_no_flood(notices, lines, clock):

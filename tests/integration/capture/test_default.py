@@ -233,3 +233,11 @@ def test_children_of_a_busy_process_find_no_lock_taken(sandbox):
     assert done.returncode == 0, done.stderr
     assert {event.data["number"] for event in sandbox.events("of_child")} == set(range(10))
     assert sandbox.count("of_child") == 10
+
+
+def test_settings_that_do_not_read_the_environment_say_so(monkeypatch):
+    """Credentials that are in the environment, where `Settings(...)` does not look, are named as being there."""
+    monkeypatch.setenv("CUSTOMERIO_SITE_ID", "site")
+    monkeypatch.setenv("CUSTOMERIO_API_KEY", "key")
+    with pytest.raises(cio.ConfigurationError, match=r"Client\.from_env"):
+        cio.Client(cio.Settings(flush_interval=0.1))

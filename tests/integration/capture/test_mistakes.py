@@ -1,0 +1,74 @@
+"""What people mix up, and what they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+import cio_middleware as cio
+from cio_middleware import asgi, wsgi
+
+
+def test_the_asgi_middleware_in_a_wsgi_app_says_which_one_to_take(client):
+    """Both have the same name: the wrong one names the right module at the first request."""
+    wrapped = asgi.CustomerIOMiddleware(lambda *_: [], client=client)  # type: ignore[arg-type]  # that is the mistake
+    with pytest.raises(TypeError, match=r"cio_middleware\.wsgi"):
+        asyncio.run(wrapped({}, lambda *_: None))  # type: ignore[arg-type]
+
+
+async def test_the_wsgi_middleware_in_an_asgi_app_says_which_one_to_take(client):
+    """The other way round, too."""
+    wrapped = wsgi.CustomerIOMiddleware(lambda *_: [], client=client)
+    with pytest.raises(TypeError, match=r"cio_middleware\.asgi"):
+        await wrapped({"type": "http"}, None, None)  # type: ignore[misc, arg-type]
+
+
+@pytest.mark.parametrize("failing", ["attributes", "person"])
+def test_the_log_names_the_callable_that_failed(client, caplog, failing):
+    """A failing `attributes=` and a failing `person=` are told apart."""
+
+    @cio.track_event("step", client=client, **{failing: lambda call: 1 / 0})  # type: ignore[arg-type]
+    def step() -> None:
+        """Do nothing."""
+
+    with caplog.at_level(logging.WARNING):
+        step()
+    assert f"{failing}= of event 'step' raised ZeroDivisionError" in caplog.text
+
+
+def test_nobody_outside_of_a_request_is_told_about_the_middleware(client, caplog):
+    """An event about nobody, where no request is known, is the sign of a missing middleware."""
+    client.track("step")
+    assert "install CustomerIOMiddleware" in caplog.text
+
+
+def test_a_sandbox_that_is_not_there_is_named(caplog, eventually):
+    """A connection that is refused on this machine names the address and asks about the sandbox."""
+    settings = cio.Settings(site_id="s", api_key="k", base_url="http://127.0.0.1:9", flush_at=1, shutdown_timeout=0.0)
+    with cio.Client(settings) as client:
+        client.track("step", person="ada")
+        eventually(lambda: "Is the sandbox running?" in caplog.text)
+    assert "http://127.0.0.1:9 is not taking events" in caplog.text
+
+
+async def test_a_shutdown_that_leaves_events_says_how_many(make_client, sandbox, caplog):
+    """When the lifespan ends and nobody answers, the log says what was left: there may be no later moment."""
+    sandbox.faults.script(["hang*"])
+    client = make_client(shutdown_timeout=0.2, timeout=30.0)
+
+    async def app(scope, receive, send):
+        for reply in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{reply}.complete"})
+
+    async def receive():
+        return {"type": "lifespan"}
+
+    async def send(message):
+        del message
+
+    client.track("step", person="ada")
+    await asgi.CustomerIOMiddleware(app, client=client)({"type": "lifespan"}, receive, send)
+    assert "1 event(s) were not delivered before the shutdown" in caplog.text
