@@ -19,7 +19,7 @@ help:  ## this list
 demo: .venv/.has-demo  ## two shops, a Customer.io that fails, and the proof that nothing was lost
 	@$(BIN)/python -m examples.demo
 
-sandbox: .venv/.has-sandbox  ## start the local Customer.io, with its page
+sandbox: .venv/.has-sandbox  ## start the local Customer.io; it prints what arrives
 	@$(BIN)/cio-middleware sandbox
 
 # Not under coverage: tracing slows every line, and some tests hold deadlines. tests/typing needs the type checkers, which

@@ -143,9 +143,9 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         yield "event_id", self.event_id
 
 
-class Envelope(msgspec.Struct, frozen=True, gc=False):
+class Envelope(msgspec.Struct, frozen=True, gc=False, tag_field="v", tag=1):
     """
-    What a queue keeps beside an item's bytes.
+    What a queue keeps beside an item's bytes. Encoded, it tells the version of its form as `v`.
 
     `captured_at` is Unix seconds, `lane` a number shared by all events of one identifier, `carrier` the span context of
     the capture (None when nothing records).
@@ -157,7 +157,6 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     lane: int
     captured_at: float
     carrier: Any = None
-    v: int = 1
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):

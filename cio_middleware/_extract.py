@@ -27,6 +27,7 @@ _HOST = re.compile(r"[A-Za-z0-9._:\[\]-]{1,300}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,20}")
 _ANONYMOUS_ID = re.compile(r"[A-Za-z0-9_.~-]{1,150}")
 _LOCALE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8}){0,8}")
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/:@!$&'()*+,;=~._-]*")  # what a URL keeps as it is
 _MAX_TEXT = 1000
 
 Header = Callable[[str], str]
@@ -34,16 +35,23 @@ Header = Callable[[str], str]
 
 
 def asgi_header(scope: Mapping[str, Any]) -> Header:
-    """Headers of an ASGI scope."""
+    """Headers of an ASGI scope, walked once."""
+    found: dict[bytes, list[bytes]] = {}
+    try:
+        for key, value in scope.get("headers") or ():
+            found.setdefault(key.lower(), []).append(value)
+    except (AttributeError, TypeError, ValueError):  # no headers as ASGI has them
+        found = {}
 
     def read(name: str) -> str:
-        wanted = name.encode()
-        try:
-            found = [value.decode("latin-1") for key, value in scope.get("headers") or () if key.lower() == wanted]
-        except (AttributeError, TypeError, ValueError):  # no headers as ASGI has them
+        values = found.get(name.encode())
+        if values is None:
             return ""
-        # HTTP/2 may bring the cookies in several headers.
-        return "; ".join(found) if name == "cookie" else next(iter(found), "")
+        try:
+            # HTTP/2 may bring the cookies in several headers.
+            return (b"; ".join(values) if name == "cookie" else values[0]).decode("latin-1")
+        except (AttributeError, TypeError):
+            return ""
 
     return read
 
@@ -118,7 +126,8 @@ def check_capture(capture: Iterable[str]) -> tuple[str, ...]:
 def _context(
     header: Header, origin: str, path: str, query: str, peer: str, capture: tuple[str, ...], query_keys: tuple[str, ...]
 ) -> dict[str, Any]:
-    pairs = _query(query) if query and ("campaign" in capture or query_keys) else []
+    asked = query_keys or ("campaign" in capture and "utm_" in query)
+    pairs = _query(query) if asked else []
     context: dict[str, Any] = {}
     if "page" in capture:
         context["page"] = _page(header, origin, path, pairs, query_keys)
@@ -141,7 +150,9 @@ def _context(
 def _page(
     header: Header, origin: str, path: str, pairs: list[tuple[str, str]], query_keys: tuple[str, ...]
 ) -> dict[str, str]:
-    page = {"path": text(path), "url": text(origin + quote(path, safe="/:@!$&'()*+,;=~-._", errors="replace"))}
+    plain = _PLAIN_PATH.fullmatch(path) is not None
+    quoted = path if plain else quote(path, safe="/:@!$&'()*+,;=~-._", errors="replace")
+    page = {"path": text(path), "url": text(origin + quoted)}
     if kept := [(key, value) for key, value in pairs if key in query_keys]:
         page["search"] = text("?" + urlencode(kept, errors="replace"))
     if referrer := _without_query(header("referer")):
@@ -180,6 +191,8 @@ def _locale(accepted: str) -> str:
 
 def text(value: str) -> str:
     """A value from outside, cleaned: no control characters, no lone surrogates, at most 1000 characters."""
+    if len(value) <= _MAX_TEXT and value.isascii() and value.isprintable():
+        return value  # nearly every one
     cut = value[:_MAX_TEXT]
     return _CONTROL.sub("", cut if cut.isascii() else _values.text(cut))
 

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import urllib.request
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from cio_middleware.cli.exits import Exit
@@ -115,20 +116,19 @@ def _attributes(attributes: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    bare = isinstance(value, str) and value and not set(value) & set(' ="')
-    # Of a long text only what can be shown is quoted: the line is cut anyway.
-    return (
-        value[:ATTRIBUTES]
-        if bare
-        else json.dumps(value[:ATTRIBUTES] if isinstance(value, str) else value, ensure_ascii=False)
-    )
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    text = value[:ATTRIBUTES]  # more of it than that is cut anyway
+    bare = text and not set(text) & set(' ="')
+    return text if bare else json.dumps(text, ensure_ascii=False)
 
 
 def _said(row: EventRow) -> str:
     """What is wrong, and for what was stored all the same, the first clause of what to do about it."""
-    finding = next((*row.errors, *row.warnings).__iter__(), None)
-    if finding is None:
+    findings = (*row.errors, *row.warnings)
+    if not findings:
         return ""
+    finding = findings[0]
     what = finding.explain or finding.message
     advice = finding.fix.split(", ")[0].rstrip(".") if row.verdict == "accepted_but" else ""
     return f"{what}. {advice}." if advice else what

@@ -7,6 +7,7 @@ once, so a delivery that is still under way when the process stops waiting for i
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -61,15 +62,18 @@ class DeadLetters:
 
 class _Waiting(msgspec.Struct, gc=False):
     """
-    One queued event: its place in the order of puts, and when it was put.
+    One queued event, and when it was put.
 
     Out of the garbage collector's sight: it would walk a full queue again and again, in the middle of requests.
     """
 
-    seq: int
     at: float
     envelope: Envelope
     item: bytes
+
+
+_Placed = tuple[int, _Waiting]
+"""The same with its place in the order of puts, which an event that never left the queue has by its position."""
 
 
 class MemoryQueue:
@@ -104,9 +108,12 @@ class MemoryQueue:
         """What was queued before a fork belongs to the parent, which delivers it."""
         self._lock = threading.RLock()
         self._space = threading.Condition(self._lock)
+        # What was put and never leased: the last ones of all puts, without a gap.
         self._waiting: deque[_Waiting] = deque()
+        # What came back from a lease, and goes out before them.
+        self._returned: deque[_Placed] = deque()
         # What is out on each lease, by place in it, until it is settled.
-        self._leased: dict[Lease, dict[int, _Waiting]] = {}
+        self._leased: dict[Lease, dict[int, _Placed]] = {}
         self._events = self._bytes = 0
         self._closed = False
         self._tail = 0
@@ -119,13 +126,13 @@ class MemoryQueue:
     @property
     def depth(self) -> int:
         """Events that wait and are not leased."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._returned)
 
     @property
     def oldest(self) -> float | None:
         """When the oldest of them was put, on the monotonic clock."""
         try:
-            return self._waiting[0].at
+            return self._returned[0][1].at if self._returned else self._waiting[0].at
         except IndexError:
             return None
 
@@ -133,15 +140,15 @@ class MemoryQueue:
     def next(self) -> int:
         """The place, in the order of puts, of the first event that waits."""
         try:
-            return self._waiting[0].seq
+            return self._returned[0][0]
         except IndexError:
-            return self._tail
+            return self._tail - len(self._waiting)
 
     @property
     def head(self) -> int:
         """The place of the first event that is not settled; `tail` when all are."""
         with self._lock:
-            out = [event.seq for leased in self._leased.values() for event in leased.values()]
+            out = [place for leased in self._leased.values() for place, _ in leased.values()]
             return min([*out, self.next])
 
     def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False) -> Receipt:
@@ -155,11 +162,11 @@ class MemoryQueue:
             if self._closed:
                 reason = DropReason.CLOSED
             if reason is None:
-                self._waiting.append(_Waiting(self._tail, self._clock.monotonic(), envelope, item))
+                self._waiting.append(_Waiting(self._clock.monotonic(), envelope, item))
                 self._tail += 1
                 self._events += 1
                 self._bytes += size
-            depth = len(self._waiting)
+            depth = len(self._waiting) + len(self._returned)
         if evicted:
             self._ledger.drop(DropReason.EVICTED, evicted)
         return Receipt(depth) if reason is None else Receipt(reason=reason)
@@ -167,13 +174,17 @@ class MemoryQueue:
     def lease(self, max_events: int, max_bytes: int) -> Lease | None:
         """Hand out the oldest events that fit one request."""
         with self._lock:
-            sizes: Iterator[tuple[Route, int]] = ((event.envelope.route, len(event.item)) for event in self._waiting)
+            first = self._tail - len(self._waiting)
+            placed = itertools.chain(self._returned, enumerate(self._waiting, first))
+            sizes: Iterator[tuple[Route, int]] = ((event.envelope.route, len(event.item)) for _, event in placed)
             count = track.cut(sizes, max_events, max_bytes)
             if count == 0:
                 return None
             # Short work under the lock: whoever captures an event meanwhile waits for it.
-            taken = [self._waiting.popleft() for _ in range(count)]
-            lease = Lease([(event.envelope, event.item) for event in taken])
+            back = min(count, len(self._returned))
+            taken = [self._returned.popleft() for _ in range(back)]
+            taken += [(first + number, self._waiting.popleft()) for number in range(count - back)]
+            lease = Lease([(event.envelope, event.item) for _, event in taken])
             self._leased[lease] = dict(enumerate(taken))
             return lease
 
@@ -205,7 +216,7 @@ class MemoryQueue:
         with self._lock:
             leased = self._leased.pop(lease, None)
             if leased is not None:
-                self._waiting.extendleft(event for _, event in sorted(leased.items(), reverse=True))
+                self._returned.extendleft(placed for _, placed in sorted(leased.items(), reverse=True))
 
     def abandon(self, reason: DropReason) -> int:
         """Give up everything, leased or waiting, and take no more. Returns how many events that were."""
@@ -213,6 +224,7 @@ class MemoryQueue:
             self._closed = True
             count = self._events
             self._waiting.clear()
+            self._returned.clear()
             self._leased.clear()
             self._events = self._bytes = 0
         if count:
@@ -227,7 +239,7 @@ class MemoryQueue:
         if not leased:
             del self._leased[lease]
         self._events -= len(held)
-        self._bytes -= sum(len(event.item) for event in held)
+        self._bytes -= sum(len(event.item) for _, event in held)
         if self.blocks:
             self._space.notify_all()
         return len(held)
@@ -239,9 +251,10 @@ class MemoryQueue:
         """Do what the overflow policy says. Returns how many events it evicted."""
         evicted = 0
         if size <= self._max_bytes and self._overflow == "drop_oldest":
-            while self._waiting and not self._has_room(size):
+            while self.depth and not self._has_room(size):
+                event = self._returned.popleft()[1] if self._returned else self._waiting.popleft()
                 self._events -= 1
-                self._bytes -= len(self._waiting.popleft().item)
+                self._bytes -= len(event.item)
                 evicted += 1
         elif size <= self._max_bytes and may_block:
             self._space.wait_for(lambda: self._has_room(size), _BLOCK_SECONDS)

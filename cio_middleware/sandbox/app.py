@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
-from cio_middleware.sandbox.control import routes
+from cio_middleware.sandbox.control import environment, routes
 from cio_middleware.sandbox.guards import CONTROL, Guards
 from cio_middleware.sandbox.track import Track
 
@@ -27,17 +27,41 @@ def build_app(workspaces: Workspaces) -> Starlette:
     return Starlette(
         routes=[
             *routes(workspaces),
-            Route("/", _nothing_here),
+            Route("/", _welcome),
             Route("/favicon.ico", _nothing_here),
-            Route(CONTROL.rstrip("/"), _nothing_here),
-            Mount(CONTROL.rstrip("/"), routes=[Route("/{rest:path}", _nothing_here)]),
+            Route(CONTROL.rstrip("/"), _welcome),
+            Mount(CONTROL.rstrip("/"), routes=[Route("/", _welcome), Route("/{rest:path}", _nothing_here)]),
             Mount("/", Track(workspaces)),
         ],
         middleware=[Middleware(Guards)],
     )
 
 
+WELCOME = """\
+cio sandbox: a local Customer.io. It works; there is no page to look at yet, but JSON.
+
+Point an app at it:
+{exports}
+
+Look at what came, newest first:
+  {url}/_sandbox/v1/events      everything, each with its verdict
+  {url}/_sandbox/v1/bad         what was refused or ignored, and why
+  {url}/_sandbox/v1/people      who is known, and their attributes
+  {url}/_sandbox/v1/requests    the requests as they came
+  {url}/_sandbox/v1/summary     counts
+  {url}/_sandbox/v1/faults      what is set to fail
+
+In Python: cio_middleware.testing.Sandbox("{url}")
+"""
+
+
+async def _welcome(request: Request) -> Response:
+    url = str(request.base_url).rstrip("/")
+    exports = "\n".join(f"  export {name}={value}" for name, value in environment(url).items())
+    return PlainTextResponse(WELCOME.format(url=url, exports=exports))
+
+
 async def _nothing_here(request: Request) -> Response:
     # A browser that looks around is no problem of the app under test, so it leaves no row.
-    text = f"cio sandbox: nothing at {request.url.path}. Look at /_sandbox/v1/info or /_sandbox/v1/events.\n"
+    text = f"cio sandbox: nothing at {request.url.path}. / says what there is.\n"
     return PlainTextResponse(text, status_code=404)

@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+SHOWN = 5
+"""Events that a failure names, and names of people that a `KeyError` lists."""
+SHOWN_TEXT = 120
+
 
 @dataclass(frozen=True, slots=True)
 class SeenFinding:
@@ -164,8 +168,11 @@ class SeenFault:
 
 
 def nothing_matched(wish: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
-    """Return the text of a failed wait: what was expected, what came closest, what else was seen."""
+    """Return the text of a failed wait: what was expected, what matched, what came closest, what else was seen."""
     lines = [f"{_headline(wish, answer)}  {_wanted(wish['match'])}"]
+    lines += [_found(row) for row in answer["matched"][:SHOWN]]
+    if len(answer["matched"]) > SHOWN:
+        lines.append(f"  and {len(answer['matched']) - SHOWN} more")
     if answer["near_misses"]:
         lines.append(f"Closest ({len(answer['near_misses'])} of {answer['total']} seen):")
         lines += [_near(miss) for miss in answer["near_misses"]]
@@ -192,6 +199,16 @@ def _wanted(match: Mapping[str, Any]) -> str:
     words += [f"{key}={value}" for key, value in match.items() if key not in {"name", "data", "good"}]
     words += [f"data ⊇ {json.dumps(match['data'], ensure_ascii=False)}"] if "data" in match else []
     return "  ".join(words)
+
+
+def _found(row: Mapping[str, Any]) -> str:
+    given = row["data"]
+    if isinstance(given, dict):
+        given = {name: value for name, value in given.items() if name != "context" and not name.startswith("_")}
+    text = json.dumps(given, ensure_ascii=False)
+    return (
+        f"  #{row['seq']} {row['name'] or row['kind']}  {row['person'] or ''}  {row['verdict']}   {text[:SHOWN_TEXT]}"
+    )
 
 
 def _near(miss: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import httpx
 
-from cio_middleware.testing._seen import SeenEvent, SeenFault, SeenPerson, SeenRequest, nothing_matched
+from cio_middleware.testing._seen import SHOWN, SeenEvent, SeenFault, SeenPerson, SeenRequest, nothing_matched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ EVERYTHING = "1000000000"
 
 class Sandbox:
     """
-    One workspace of a sandbox.
+    One workspace of a sandbox. Every look at a sandbox that does not answer raises `ConnectionError` with its URL.
 
     Args:
         url: Where the sandbox listens.
@@ -69,8 +69,17 @@ class Sandbox:
             port: 0 takes a free one.
             keep: Events to remember; None means what `house` says, 5000 unless it says otherwise.
             house: The clock, the capacity, and how what Customer.io leaves open is decided.
+
+        Raises:
+            ImportError: without uvicorn, with what to type.
         """
-        from cio_middleware.sandbox.server import SandboxServer  # uvicorn is an extra
+        try:
+            from cio_middleware.sandbox.server import SandboxServer  # uvicorn is an extra
+        except ModuleNotFoundError as error:
+            if error.name != "uvicorn":
+                raise
+            message = 'the sandbox needs uvicorn. Type: pip install "cio-middleware[sandbox]"'
+            raise ModuleNotFoundError(message, name=error.name) from error
         from cio_middleware.sandbox.store import Capacity, House
 
         house = house or House()
@@ -169,6 +178,7 @@ class Sandbox:
         Raises:
             AssertionError: with the events that came closest.
         """
+        __tracebackhide__ = True  # pytest then points at the line of the test
         stated = {"name": name, "person": person, "kind": kind, "data": data and dict(data), "verdict": verdict}
         match = {key: value for key, value in stated.items() if value is not None}
         expected = match if verdict else {**match, "good": True}
@@ -200,10 +210,11 @@ class Sandbox:
         Raises:
             AssertionError: with the events that came closest.
         """
+        __tracebackhide__ = True
         stated = {"count": count, "exactly": exactly, "at_most": at_most, "since": since}
         body = {"match": dict(match), "timeout_ms": timeout * 1000, "settle_ms": settle * 1000}
         body |= {key: value for key, value in stated.items() if value is not None}
-        reply = self._http.post("/wait", json=body)
+        reply = self._ask("POST", "/wait", json=body)
         answer = reply.json()
         if reply.status_code == httpx.codes.REQUEST_TIMEOUT:
             raise AssertionError(nothing_matched(body, answer))
@@ -215,8 +226,9 @@ class Sandbox:
         Assert that no event of this name was stored, and that none comes within `settle` seconds.
 
         Raises:
-            AssertionError: when there is one.
+            AssertionError: when there is one, with what came.
         """
+        __tracebackhide__ = True
         whose = {} if person is None else {"person": person}
         self.wait({"name": name, "good": True, **whose}, count=0, settle=settle)
 
@@ -253,9 +265,18 @@ class Sandbox:
         return [SeenEvent.of(item) for item in reversed(items)]
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
-        reply = self._http.request(method, path, **options)
+        reply = self._ask(method, path, **options)
         _demand(reply)
         return reply.json()
+
+    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            message = (
+                f"no sandbox answers at {self.url} ({type(error).__name__}). Is it running? cio-middleware sandbox"
+            )
+            raise ConnectionError(message) from error
 
 
 class Faults:
@@ -303,23 +324,29 @@ class People:
         self._call = call
 
     def __getitem__(self, key: str) -> SeenPerson:
-        try:
-            return SeenPerson.of(self._call("GET", f"/people/{quote(key, safe='')}"))
-        except LookupError:
-            raise KeyError(key) from None
+        if (found := self._find(key)) is None:
+            raise KeyError(f"nobody here is called {key!r}; {self._here()}")
+        return found
 
     def __contains__(self, key: str) -> bool:
-        try:
-            self[key]
-        except KeyError:
-            return False
-        return True
+        return self._find(key) is not None
 
     def __iter__(self) -> Iterator[SeenPerson]:
         return (SeenPerson.of(item) for item in self._call("GET", "/people")["items"])
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
+
+    def _find(self, key: str) -> SeenPerson | None:
+        try:
+            return SeenPerson.of(self._call("GET", f"/people/{quote(key, safe='')}"))
+        except LookupError:
+            return None
+
+    def _here(self) -> str:
+        keys = [person.key for person in self]
+        more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+        return f"here: {', '.join(keys[:SHOWN])}{more}" if keys else "nobody is here at all"
 
 
 def _demand(reply: httpx.Response) -> None:

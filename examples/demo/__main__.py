@@ -60,13 +60,15 @@ def main() -> int:
         print("\n".join(f"              {problem}" for problem in problems[:20]))
         return 1
     print(f"  took        {time.monotonic() - started:.1f} s")
-    print("  next        read examples/demo/shop_starlette.py, or do it yourself: docs/tutorials/first-event.md")
+    print("  next        read examples/demo/shop_starlette.py,")
+    print("              or do it yourself: docs/tutorials/first-event.md")
     return 0
 
 
 def _run(*, lose_one: bool) -> list[str]:
     people = plan(SHOPS)
-    print("\n  Two shops, twenty people, and a Customer.io that fails five times. Nothing leaves this computer.\n")
+    print("\n  Two shops, twenty people, and a Customer.io that fails five times.")
+    print("  Nothing leaves this computer.\n")
     house = House(capacity=Capacity(events=50_000))
     with Sandbox.running(site_id=SITE_ID, house=house) as sandbox:
         settings = {
@@ -133,7 +135,7 @@ def _tell(
     problems += verdict.missing_and_wrong(people, urls, seen)
     faults = verdict.faults_of(seen.requests)
     blocks: list[Iterable[str]] = [
-        ["  injected    " + ", ".join(f"{faults[fault]} x {words}" for fault, words in WORDS.items())],
+        show.injected(faults, WORDS),
         show.events(verdict.table(captured, seen)),
         show.ledgers(reports),
         show.costs(reports),

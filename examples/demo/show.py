@@ -1,20 +1,25 @@
 """
-What the demo prints: tables as text, and a progress line.
+What the demo prints: tables as text, none wider than 80 columns, and a progress line.
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
+import textwrap
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from .verdict import Row
 
+WIDTH = 80
 BAR = 24
-COLUMNS = ("captured", "delivered", "retried", "duplicates ignored")
-LEDGER = ("captured", "delivered", "dead_lettered", "dropped", "parked", "pending")
+COLUMNS = ("captured", "delivered", "sent again", "repeats ignored")
+LEDGER = {
+    "captured": "captured", "delivered": "delivered", "dead_lettered": "dead letters", "dropped": "dropped",
+    "parked": "parked", "pending": "pending",
+}  # fmt: skip
 VERBS = ("track", "page", "identify")
 
 
@@ -62,30 +67,43 @@ def events(rows: Sequence[Row]) -> Iterable[str]:
         yield f"  {row.name:16}" + "".join(f"{count:>{_width(column)}}" for count, column in cells)
 
 
+def injected(faults: Mapping[str, int], words: Mapping[str, str]) -> Iterable[str]:
+    """Each fault with how often it struck."""
+    yield from _wrapped("injected", ", ".join(f"{faults[fault]} x {said}" for fault, said in words.items()))
+
+
 def ledgers(reports: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     """Where each shop's events are, by its own count: the left side is the sum of the right side."""
-    yield f"  {'ledger':12}" + _sum([name.replace("_", " ") for name in LEDGER]) + f"{'requests':>11}{'retries':>9}"
+    yield f"  {'ledger':12}" + _sum(list(LEDGER.values()))
     for shop, report in reports.items():
         counts = {**report["ledger"], "dropped": sum(report["dropped"].values())}
-        more = f"{counts['requests']:>11}{counts['retries']:>9}"
-        yield f"  {shop:12}" + _sum([str(counts[name]) for name in LEDGER]) + more
+        yield f"  {shop:12}" + _sum([str(counts[name]) for name in LEDGER])
+    requests = (
+        f"{shop} {report['ledger']['requests']}, {report['ledger']['retries']} of them retries"
+        for shop, report in reports.items()
+    )
+    yield from _wrapped("requests", "; ".join(requests))
 
 
 def costs(reports: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     """Microseconds that the middleware added to a request, and that a verb took."""
-    heads = ("request without event", "request with events", *VERBS)
-    yield f"  {'p50 / p99':12}" + "".join(f"{head:>{_width(head)}}" for head in heads) + "   µs, added"
+    heads = ("no event", "with events", *VERBS)
+    yield f"  {'µs':12}p50 / p99 of what the middleware adds to a request, and of each verb"
+    yield f"  {'':12}" + "".join(f"{head:>13}" for head in heads)
     for shop, report in reports.items():
         columns = (report["idle"], report["busy"], *(report["verbs"][verb] for verb in VERBS))
-        cells = zip(columns, heads, strict=True)
-        yield f"  {shop:12}" + "".join(f"{p50_p99(values):>{_width(head)}}" for values, head in cells)
+        yield f"  {shop:12}" + "".join(f"{p50_p99(values):>13}" for values in columns)
+    yield f"  {'':12}The p99 on a busy machine, as this one is now, is mostly the machine."
 
 
 def proof(count: int, people: int, strangers: int) -> Iterable[str]:
     """What a run in which nothing is wrong has shown."""
-    yield f"  PROVED      All {count} are in Customer.io exactly once, each with the one of {people} people who did it,"
-    yield "              with the right attributes and the page that it came from."
-    yield f"              {strangers} happened before anybody had signed in, and found their person afterwards."
+    yield from _wrapped(
+        "PROVED",
+        f"All {count} are in Customer.io exactly once, each with the one of {people} people who did it, with the right"
+        f" attributes and the page that it came from. {strangers} happened before anybody had signed in, and found"
+        " their person afterwards.",
+    )
 
 
 def p50_p99(nanoseconds: Sequence[int]) -> str:
@@ -97,13 +115,17 @@ def p50_p99(nanoseconds: Sequence[int]) -> str:
 
 
 def _width(head: str) -> int:
-    return max(len(head) + 3, 14)
+    return max(len(head) + 3, 13)
 
 
 def _sum(cells: Sequence[str]) -> str:
-    taken_in, *places = (f"{cell:>{max(len(name), 8)}}" for cell, name in zip(cells, LEDGER, strict=True))
+    taken_in, *places = (f"{cell:>{len(head)}}" for cell, head in zip(cells, LEDGER.values(), strict=True))
     return f"{taken_in} = {' + '.join(places)}"
 
 
+def _wrapped(head: str, text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, initial_indent=f"  {head:12}", subsequent_indent=" " * 14)
+
+
 def _counts(row: Row) -> tuple[int, int, int, int]:
-    return row.captured, row.delivered, row.retried, row.repeats
+    return row.captured, row.delivered, row.sent_again, row.repeats

@@ -28,12 +28,15 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table. An `identify` that comes twice is applied twice, to no effect: a duplicate as well."""
+    """
+    One line of the table, in events. `sent_again` counts those of a repeated request, not requests. An `identify` that
+    comes twice is applied twice, to no effect: a repeat as well.
+    """
 
     name: str
     captured: int
     delivered: int
-    retried: int
+    sent_again: int
     repeats: int
 
 

@@ -29,7 +29,7 @@ async def test_the_wsgi_middleware_in_an_asgi_app_says_which_one_to_take(client)
 def test_the_log_names_the_callable_that_failed(client, caplog, failing):
     """A failing `attributes=` and a failing `person=` are told apart."""
 
-    @cio.track_event("step", client=client, **{failing: lambda call: 1 / 0})  # type: ignore[arg-type]
+    @cio.track_event("step", client=client, **{failing: lambda call: 1 / 0})  # type: ignore[call-overload]
     def step() -> None:
         """Do nothing."""
 
