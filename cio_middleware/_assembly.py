@@ -183,7 +183,7 @@ class _Makers:
             dead_letters=dead_letters,
         )
         pace = Pace(
-            flush_at=flush_at,
+            flush_at=min(flush_at, settings.max_queue_events),
             flush_interval=flush_interval,
             max_batch_events=settings.max_batch_events,
             max_batch_bytes=settings.max_batch_bytes,

@@ -12,7 +12,7 @@ from typing import Any
 
 from opentelemetry.trace import Span
 
-from . import _values
+from . import _telemetry, _values
 from ._context import Overlay, RequestCell, current, overlay
 from ._dispatch import Dispatch
 from ._events import Event, Identity, Kind
@@ -95,17 +95,17 @@ class Capture:
                 anonymous,
             )
             span, carrier = self._telemetry.create(event, now)
-            if not nobody or identity is not None or cell is None:
-                return event, now, carrier, span
-            if cell.parks and cell.client.parking is self._parking:
-                if span is not None:
-                    span.end()
-                self._parking.park(cell, event, now, carrier)
-                return event.event_id
-            return event.about(None, cell.browser()), now, carrier, span
         except BaseException as error:  # noqa: BLE001 - see _failed
             self._failed(error)
             return None
+        if not nobody or identity is not None or cell is None:
+            return event, now, carrier, span
+        if cell.parks and cell.client.parking is self._parking:
+            if span is not None:
+                _telemetry.end(span)
+            self._parking.park(cell, event, now, carrier)
+            return event.event_id
+        return event.about(None, cell.browser()), now, carrier, span
 
     def identify(self, named: Named, attributes: object, timestamp: object) -> Pending | None:
         """Capture what is known about a person; None when there is nothing to send, or it was dropped."""
@@ -138,6 +138,8 @@ class Capture:
             # A fork that went past Python's hooks is noticed here; the system call is too slow for every event.
             self._second = int(now)
             WATCH.in_child()
+            # Backends without a worker have nobody else to look after what is parked for too long.
+            self._parking.sweep()
         self._ledger.capture()
         if self.closed:
             self._dispatch.drop(DropReason.CLOSED)
@@ -180,9 +182,9 @@ class Capture:
         if isinstance(error, InvalidEvent):
             self._dispatch.invalid(error)
         elif isinstance(error, Exception):
-            self._dispatch.invalid(InvalidEvent(f"the event could not be captured: {type(error).__name__}."))
+            self._dispatch.unexpected(error)
         else:
-            self._ledger.drop(DropReason.INVALID_EVENT)
+            self._ledger.drop(DropReason.CANCELLED)
             raise error
 
 

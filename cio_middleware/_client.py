@@ -6,9 +6,9 @@ No verb raises into the application, except what `debug` and `on_error="raise"` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -16,14 +16,15 @@ from opentelemetry.trace import TracerProvider
 from . import _assembly
 from ._capture import Pending
 from ._context import RequestCell, current, overlay
+from ._events import Kind
 from ._ids import Clock
 from ._person import Named
 from ._settings import Settings, hide_key
 from ._stats import Stats
-from .exceptions import ClosedError
-from .typing import DeadLetter, Person, Processor
-
-_Attributes = Mapping[str, Any] | object | None
+from .backends._exit import at_exit
+from .backends.queued import on_a_loop
+from .exceptions import ClosedError, ConfigurationError
+from .typing import About, AsyncHTTPClient, Attributes, DeadLetter, HTTPClient, Person, Processor, Timestamp
 
 
 class Client:
@@ -48,17 +49,22 @@ class Client:
         self,
         settings: Settings | None = None,
         *,
-        processors: Sequence[Processor] = (),
-        http_client: Any = None,
-        async_http_client: Any = None,
+        processors: Iterable[Processor] = (),
+        http_client: HTTPClient | None = None,
+        async_http_client: AsyncHTTPClient | None = None,
         tracer_provider: TracerProvider | None = None,
         meter_provider: MeterProvider | None = None,
         clock: Clock | None = None,
     ) -> None:
+        if settings is not None and not isinstance(settings, Settings):
+            # By its type's name alone: a traceback may be printed with the locals of its frames.
+            given, settings = type(settings).__name__, None
+            message = f"Client() takes Settings, not a {given}. Type Client.from_env(site_id=..., api_key=...)."
+            raise ConfigurationError(message)
         self.settings = settings or Settings.from_env()
         self._parts = _assembly.assemble(
             self.settings,
-            processors=processors,
+            processors=_callables(processors),
             http_client=http_client,
             async_http_client=async_http_client,
             tracer_provider=tracer_provider,
@@ -66,8 +72,11 @@ class Client:
             clock=clock,
         )
         self._capture = self._parts.capture
+        # For the middlewares, which settle what their requests have parked.
         self.parking = self._parts.parking
         self._closed = False
+        # Weakly: who has lost the last reference to a client has lost it. The queue closes itself, for what it holds.
+        self._forget_exit = at_exit(self, self.settings.shutdown_timeout)  # type: ignore[arg-type]  # its `close` returns more
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Client:
@@ -75,14 +84,15 @@ class Client:
         hide_key(overrides)
         return cls(Settings.from_env(**overrides))
 
+    # In full, and with no call between: this is what an application waits for.
     def track(
         self,
         name: str,
-        attributes: _Attributes = None,
+        attributes: Attributes | None = None,
         *,
         person: Person | None = None,
         anonymous_id: str | None = None,
-        timestamp: Any = None,
+        timestamp: Timestamp | None = None,
         event_id: str | None = None,
     ) -> str | None:
         """
@@ -106,39 +116,21 @@ class Client:
         """
         return self._send(self._capture.event("event", name, attributes, person, anonymous_id, timestamp, event_id))
 
-    def page(
-        self,
-        name: str,
-        attributes: _Attributes = None,
-        *,
-        person: Person | None = None,
-        anonymous_id: str | None = None,
-        timestamp: Any = None,
-        event_id: str | None = None,
-    ) -> str | None:
+    def page(self, name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
         """Capture that a person saw a page; `name` is its URL. The rest as for `track`."""
-        return self._send(self._capture.event("page", name, attributes, person, anonymous_id, timestamp, event_id))
+        return self._send(self._capture.event("page", name, attributes, *_in_order(**about)))
 
-    def screen(
-        self,
-        name: str,
-        attributes: _Attributes = None,
-        *,
-        person: Person | None = None,
-        anonymous_id: str | None = None,
-        timestamp: Any = None,
-        event_id: str | None = None,
-    ) -> str | None:
+    def screen(self, name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
         """Capture that a person saw a screen of an app. The rest as for `track`."""
-        return self._send(self._capture.event("screen", name, attributes, person, anonymous_id, timestamp, event_id))
+        return self._send(self._capture.event("screen", name, attributes, *_in_order(**about)))
 
     def identify(
         self,
         person: Person | None = None,
-        attributes: _Attributes = None,
+        attributes: Attributes | None = None,
         *,
         anonymous_id: str | None = None,
-        timestamp: Any = None,
+        timestamp: Timestamp | None = None,
     ) -> str | None:
         """
         Say who a person is, and what is known about them.
@@ -173,6 +165,8 @@ class Client:
         """
         Send what is queued and wait for it. Inside a request, its parked events are settled first.
 
+        On an event loop's thread this blocks the loop, and says so in the log: `await client.aflush()` does not.
+
         Args:
             timeout: Seconds to wait; None means `Settings.shutdown_timeout`. Retries in progress go on after this
                 returns.
@@ -187,23 +181,36 @@ class Client:
         if self._closed:
             message = "flush() after close(): the client is closed, and what it held is settled."
             raise ClosedError(message)
+        if on_a_loop():
+            self._parts.notices.trouble(
+                "flush", "loop", "flush() was called on an event loop's thread and blocks it: await client.aflush()."
+            )
         if (cell := self._cell()) is not None:
             self.parking.settle(cell)
-        return self._parts.backend.flush(self._patience(timeout))
+        try:
+            return bool(self._parts.backend.flush(self._patience(timeout)))
+        except Exception as error:  # noqa: BLE001 - a foreign backend may break its contract
+            self._backend_failed("flush", error)
+            return False
 
     def close(self, timeout: float | None = None) -> Stats:
         """
         Deliver what is left, for at most `timeout` seconds (None: `Settings.shutdown_timeout`), and stop.
 
-        What is not delivered by then is dropped{shutdown_timeout}. Runs by itself when the interpreter exits.
+        What is not delivered by then is dropped{shutdown_timeout}. Runs by itself when the interpreter exits, unless
+        nobody has the client any more.
 
         Returns:
             The final ledger.
         """
         if not self._closed:
             self._closed = self._capture.closed = True
+            self._forget_exit()
             self.parking.empty()
-            self._parts.backend.close(self._patience(timeout))
+            try:
+                self._parts.backend.close(self._patience(timeout))
+            except Exception as error:  # noqa: BLE001 - as above
+                self._backend_failed("close", error)
         return self.stats()
 
     def stats(self) -> Stats:
@@ -211,7 +218,7 @@ class Client:
         return self._parts.ledger.read()
 
     def drop_call(self) -> None:
-        """Count an event whose attributes could not be made, because the application's own callable failed."""
+        """For `@track_event`: count an event that could not be made, because the application's own callable failed."""
         self._capture.nothing()
 
     @property
@@ -219,47 +226,27 @@ class Client:
         """The newest events that Customer.io refused, each with its reason."""
         return tuple(getattr(self._parts.backend, "dead_letters", ()))
 
-    async def atrack(
-        self,
-        name: str,
-        attributes: _Attributes = None,
-        *,
-        person: Person | None = None,
-        anonymous_id: str | None = None,
-        timestamp: Any = None,
-        event_id: str | None = None,
-    ) -> str | None:
+    async def atrack(self, name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
         """
         `track`, awaited. On the direct backend the delivery is over when this returns; on the queue it is the same.
         """
-        if person is None and anonymous_id is None:
-            await self._parts.people.meet(current.get())
-        pending = self._capture.event("event", name, attributes, person, anonymous_id, timestamp, event_id)
-        return await self._asend(pending)
+        return await self._aevent("event", name, attributes, about)
 
-    async def apage(
-        self,
-        name: str,
-        attributes: _Attributes = None,
-        *,
-        person: Person | None = None,
-        anonymous_id: str | None = None,
-        timestamp: Any = None,
-        event_id: str | None = None,
-    ) -> str | None:
+    async def apage(self, name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
         """`page`, awaited."""
-        if person is None and anonymous_id is None:
-            await self._parts.people.meet(current.get())
-        pending = self._capture.event("page", name, attributes, person, anonymous_id, timestamp, event_id)
-        return await self._asend(pending)
+        return await self._aevent("page", name, attributes, about)
+
+    async def ascreen(self, name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
+        """`screen`, awaited."""
+        return await self._aevent("screen", name, attributes, about)
 
     async def aidentify(
         self,
         person: Person | None = None,
-        attributes: _Attributes = None,
+        attributes: Attributes | None = None,
         *,
         anonymous_id: str | None = None,
-        timestamp: Any = None,
+        timestamp: Timestamp | None = None,
     ) -> str | None:
         """`identify`, awaited."""
         who = self._parts.people.named(self._cell(), person, anonymous_id, overlay.get())
@@ -285,7 +272,10 @@ class Client:
 
         aclose = getattr(self._parts.backend, "aclose", None)
         if aclose is not None:
-            await aclose()
+            try:
+                await aclose()
+            except Exception as error:  # noqa: BLE001 - as above
+                self._backend_failed("aclose", error)
         return await asyncio.to_thread(self.close, timeout)
 
     def __enter__(self) -> Self:
@@ -307,10 +297,17 @@ class Client:
             return "Client(not made)"  # a traceback may show one whose construction failed
         return f"Client(backend={type(self._parts.backend).__name__}, {'closed' if self._closed else 'open'})"
 
-    def _identified(self, named: Named, attributes: _Attributes, timestamp: Any) -> Pending | None:
+    def _identified(self, named: Named, attributes: Attributes | None, timestamp: Timestamp | None) -> Pending | None:
         if named.identity is not None and attributes is None and named.link is None and self._cell() is not None:
             return None  # it only says whose request this is
         return self._capture.identify(named, attributes, timestamp)
+
+    async def _aevent(self, kind: Kind, name: str, attributes: Attributes | None, about: About) -> str | None:
+        person, anonymous_id, timestamp, event_id = _in_order(**about)
+        if person is None and anonymous_id is None:
+            await self._parts.people.meet(current.get())
+        pending = self._capture.event(kind, name, attributes, person, anonymous_id, timestamp, event_id)
+        return await self._asend(pending)
 
     def _send(self, pending: Pending | str | None) -> str | None:
         return self._parts.dispatch.send(*pending) if isinstance(pending, tuple) else pending
@@ -324,3 +321,31 @@ class Client:
 
     def _patience(self, timeout: float | None) -> float:
         return self.settings.shutdown_timeout if timeout is None else timeout
+
+    def _backend_failed(self, method: str, error: Exception) -> None:
+        backend, what = type(self._parts.backend).__name__, type(error).__name__
+        self._parts.notices.trouble(f"backend {method}", what, "backend %s raised %s in %s()", backend, what, method)
+
+
+def _in_order(
+    *,
+    person: Person | None = None,
+    anonymous_id: str | None = None,
+    timestamp: Timestamp | None = None,
+    event_id: str | None = None,
+) -> tuple[Person | None, str | None, Timestamp | None, str | None]:
+    """`About`, as `Capture.event` takes it. A name that is none of these is a TypeError, as for any function."""
+    return person, anonymous_id, timestamp, event_id
+
+
+def _callables(processors: Any) -> tuple[Processor, ...]:
+    try:
+        found = tuple(processors)
+    except TypeError:
+        message = f"processors is a {type(processors).__name__}: type a list of callables, processors=[...]."
+        raise ConfigurationError(message) from None
+    for processor in found:
+        if not callable(processor):
+            message = f"processors holds a {type(processor).__name__}: type a list of callables, processors=[...]."
+            raise ConfigurationError(message)
+    return found

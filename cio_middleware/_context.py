@@ -13,10 +13,9 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
-from uuid import UUID
 
 from . import _values
-from ._events import Event, Identity
+from ._events import Attributes, Event, Identity, Person
 from .exceptions import InvalidEvent
 
 MAX_PARKED_EVENTS = 100
@@ -149,9 +148,7 @@ class bound:  # noqa: N801 - read as a verb: with cio.bound(...)
         person: The workspace's id as a string or an int, or an `Identity`.
     """
 
-    def __init__(
-        self, attributes: Mapping[str, Any] | object | None = None, *, person: str | int | UUID | Identity | None = None
-    ) -> None:
+    def __init__(self, attributes: Attributes | None = None, *, person: Person | None = None) -> None:
         self._attributes: Mapping[Any, Any] = {}
         self._identity: Identity | None = None
         self._problem: str | None = None

@@ -4,8 +4,7 @@ The process's own client: made from the environment on first use, unless `config
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from ._client import Client
 from ._context import current
@@ -13,7 +12,7 @@ from ._fork import WATCH
 from ._notices import Notices
 from ._settings import Settings, hide_key
 from .exceptions import ConfigurationError
-from .typing import Person
+from .typing import About, Attributes, Person, Timestamp
 
 
 class _Default:
@@ -72,7 +71,9 @@ def configure(client: Client | None = None, **settings: Any) -> Client:
     if client is None:
         client = Client(Settings.from_env(**settings))
     elif not isinstance(client, Client):
-        message = f"configure() takes a Client, not a {type(client).__name__}. Settings are passed by name: site_id=..."
+        # By its type's name alone: a traceback may be printed with the locals of its frames, and this may hold the key.
+        given, client = type(client).__name__, None
+        message = f"configure() takes a Client, not a {given}. Settings are passed by name: site_id=..."
         raise ConfigurationError(message)
     elif settings:
         message = "configure() takes a client or settings, not both."
@@ -119,30 +120,18 @@ def default_client() -> Client | None:
     return None
 
 
-def track(
-    name: str,
-    attributes: Mapping[str, Any] | object | None = None,
-    *,
-    person: Person | None = None,
-    anonymous_id: str | None = None,
-    timestamp: Any = None,
-    event_id: str | None = None,
-) -> str | None:
+def track(name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
     """`Client.track` on the request's client, else the default one. None when there is none."""
     client = client_here()
-    if client is None:
-        return None
-    return client.track(
-        name, attributes, person=person, anonymous_id=anonymous_id, timestamp=timestamp, event_id=event_id
-    )
+    return None if client is None else client.track(name, attributes, **about)
 
 
 def identify(
     person: Person | None = None,
-    attributes: Mapping[str, Any] | object | None = None,
+    attributes: Attributes | None = None,
     *,
     anonymous_id: str | None = None,
-    timestamp: Any = None,
+    timestamp: Timestamp | None = None,
 ) -> str | None:
     """`Client.identify` on the request's client, else the default one. None when there is none."""
     client = client_here()
@@ -151,22 +140,10 @@ def identify(
     return client.identify(person, attributes, anonymous_id=anonymous_id, timestamp=timestamp)
 
 
-def page(
-    name: str,
-    attributes: Mapping[str, Any] | object | None = None,
-    *,
-    person: Person | None = None,
-    anonymous_id: str | None = None,
-    timestamp: Any = None,
-    event_id: str | None = None,
-) -> str | None:
+def page(name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
     """`Client.page` on the request's client, else the default one. None when there is none."""
     client = client_here()
-    if client is None:
-        return None
-    return client.page(
-        name, attributes, person=person, anonymous_id=anonymous_id, timestamp=timestamp, event_id=event_id
-    )
+    return None if client is None else client.page(name, attributes, **about)
 
 
 def flush(timeout: float | None = None) -> bool:

@@ -4,6 +4,7 @@ The last steps of a capture: processors, the item's bytes, the backend, and the 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,6 +26,7 @@ _HINTS = {
     DropReason.BREAKER_OPEN: "Customer.io failed several times in a row, and is asked again every half minute",
 }
 _SILENT = frozenset({DropReason.DISABLED, DropReason.PROCESSOR, DropReason.PROCESSOR_FAILED, DropReason.BACKEND_FAILED})
+_LANGUAGE = frozenset({"builtins", "cio_middleware"})
 
 
 class Dispatch:
@@ -47,6 +49,7 @@ class Dispatch:
         self._emit = backend.emit
         self._aemit: Any = getattr(backend, "aemit", None)
         self._processors = tuple(processors)
+        self._processing = threading.local()
         self._ledger = ledger
         self._notices = notices
         self._anonymous_via = anonymous_via
@@ -63,17 +66,14 @@ class Dispatch:
                 return None
             try:
                 receipt = self._emit(*entry)
-            except Exception as error:  # noqa: BLE001 - a foreign backend may break its contract
-                receipt = self._backend_failed(error)
-            except BaseException:
-                self._ledger.drop(DropReason.CANCELLED)
-                raise
-            if receipt.reason is None and receipt.error is None and self._settles:
+            except BaseException as error:  # noqa: BLE001 - see _interrupted
+                receipt = self._interrupted(error)
+            if receipt.__class__ is Receipt and receipt.reason is None and receipt.error is None and self._settles:
                 return event.event_id  # nearly every event ends here
             return self._finish(entry[0], receipt, span)
         finally:
             if span is not None:
-                span.end()
+                _telemetry.end(span)
 
     async def asend(self, event: Event, captured_at: float, carrier: Any, span: Span | None = None) -> str | None:
         """The same; awaits a backend that delivers while one waits."""
@@ -85,15 +85,12 @@ class Dispatch:
                 return None
             try:
                 receipt = await self._aemit(*entry)
-            except Exception as error:  # noqa: BLE001 - as above
-                receipt = self._backend_failed(error)
-            except BaseException:
-                self._ledger.drop(DropReason.CANCELLED)
-                raise
+            except BaseException as error:  # noqa: BLE001 - see _interrupted
+                receipt = self._interrupted(error)
             return self._finish(entry[0], receipt, span)
         finally:
             if span is not None:
-                span.end()
+                _telemetry.end(span)
 
     def drop(self, reason: DropReason, span: Span | None = None) -> None:
         """Give a pending event up."""
@@ -121,47 +118,63 @@ class Dispatch:
             raise error
         self._notices.trouble(f"drop {reason}", str(error), "an event was dropped (%s): %s", reason, error)
 
+    def unexpected(self, error: Exception, span: Span | None = None) -> None:
+        """Give a pending event up for an exception that nobody foresaw; says where it came from."""
+        self.invalid(InvalidEvent(f"the event could not be captured: {type(error).__name__}{_where(error)}."), span)
+
     def _pack(self, event: Event, captured_at: float, carrier: Any, span: Span | None) -> Entry | None:
         """The event as a queue takes it; None when it was dropped."""
         if event.identity is None and event.anonymous_id is None:
             self.drop(DropReason.NO_IDENTITY, span)
             return None
-        if self._processors:
-            processed = self._process(event)
-            if isinstance(processed, DropReason):
-                self.drop(processed, span)
-                return None
-            event = processed
         try:
+            if self._processors:
+                processed = self._process(event)
+                if isinstance(processed, DropReason):
+                    self.drop(processed, span)
+                    return None
+                event = processed
             who = track.identifiers(event)
             item = track.item(event, who)
             route: Route = "batch"
             if len(item) > self._batched or event.identity is None:
                 route = track.route(event, len(item), self._anonymous_via, self._max_event_bytes)
+            return Envelope(event.event_id, event.kind, route, track.lane(who), captured_at, carrier), item
         except InvalidEvent as error:
             self.invalid(error, span)
-            return None
         except Exception as error:  # noqa: BLE001 - a processor may have put anything into the event's fields
-            self.invalid(InvalidEvent(f"the event could not be encoded: {type(error).__name__}."), span)
-            return None
-        return Envelope(event.event_id, event.kind, route, track.lane(who), captured_at, carrier), item
+            self.unexpected(error, span)
+        except BaseException:
+            self._ledger.drop(DropReason.CANCELLED)
+            raise
+        return None
 
     def _process(self, event: Event) -> Event | DropReason:
-        for processor in self._processors:
-            try:
-                processed = processor(event)
-            except Exception as error:  # noqa: BLE001 - the application's; it may have been there to redact
-                self._processor_failed(processor, f"raised {type(error).__name__}")
-                return DropReason.PROCESSOR_FAILED
-            if processed is None:
-                return DropReason.PROCESSOR
-            if not isinstance(processed, Event):
-                self._processor_failed(processor, f"returned a {type(processed).__name__}, no Event or None")
-                return DropReason.PROCESSOR_FAILED
-            event = processed
-        return event
+        if getattr(self._processing, "busy", False):
+            # A processor that captures events would otherwise be called for its own, for ever.
+            self._notices.trouble("processor", "nested", "a processor captured an event: such events are dropped")
+            return DropReason.PROCESSOR_FAILED
+        self._processing.busy = True
+        try:
+            for processor in self._processors:
+                try:
+                    processed = processor(event)
+                except Exception as error:  # noqa: BLE001 - the application's; it may have been there to redact
+                    self._processor_failed(processor, f"raised {type(error).__name__}")
+                    return DropReason.PROCESSOR_FAILED
+                if processed is None:
+                    return DropReason.PROCESSOR
+                if not isinstance(processed, Event):
+                    self._processor_failed(processor, f"returned a {type(processed).__name__}, no Event or None")
+                    return DropReason.PROCESSOR_FAILED
+                event = processed
+            return event
+        finally:
+            self._processing.busy = False
 
-    def _finish(self, envelope: Envelope, receipt: Receipt, span: Span | None) -> str | None:
+    def _finish(self, envelope: Envelope, receipt: object, span: Span | None) -> str | None:
+        if not isinstance(receipt, Receipt):
+            receipt = self._backend_failed(f"returned a {type(receipt).__name__}, no Receipt")
         if receipt.reason is None:
             if not self._settles:
                 self._ledger.forward()
@@ -171,11 +184,39 @@ class Dispatch:
             raise receipt.error
         return envelope.event_id if receipt.reason is None else None
 
+    def _interrupted(self, error: BaseException) -> Receipt:
+        """
+        What `emit` raised, as a receipt. Our own backends have accounted for the event by then.
+
+        Raises:
+            BaseException: what is the application's own, such as an interrupt, or an exception from a signal handler.
+        """
+        foreign = type(error).__module__.partition(".")[0] not in _LANGUAGE
+        if self._settles:
+            if foreign or not isinstance(error, Exception):
+                raise error
+            self._backend_failed(f"raised {type(error).__name__}{_where(error)}")
+            return Receipt(reason=DropReason.BACKEND_FAILED, settled=True)
+        if not isinstance(error, Exception):
+            self._ledger.drop(DropReason.CANCELLED)
+            raise error
+        return self._backend_failed(f"raised {type(error).__name__}")
+
     def _processor_failed(self, processor: Processor, what: str) -> None:
         name = getattr(processor, "__qualname__", type(processor).__qualname__)
         self._notices.trouble("processor", f"{name} {what}", "processor %s %s: its events are dropped", name, what)
 
-    def _backend_failed(self, error: Exception) -> Receipt:
-        backend, what = type(self._backend).__name__, type(error).__name__
-        self._notices.trouble("backend", what, "backend %s raised %s in emit(): its events are dropped", backend, what)
+    def _backend_failed(self, what: str) -> Receipt:
+        backend = type(self._backend).__name__
+        self._notices.trouble("backend", what, "backend %s %s from emit(): its events are dropped", backend, what)
         return Receipt(reason=DropReason.BACKEND_FAILED)
+
+
+def _where(error: BaseException) -> str:
+    """File and line that an exception came from; never its text, which may hold a value."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return ""
+    return f" at {last.tb_frame.f_code.co_filename.rpartition('/')[2]}:{last.tb_lineno}"

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
-from typing import Any, Literal
+from datetime import datetime
+from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
 
@@ -106,6 +107,29 @@ def _digits(number: int) -> str:
     return str(int(number))
 
 
+Person = str | int | uuid.UUID | Identity
+"""A person as the verbs take it: the workspace's id, or an `Identity`."""
+
+Timestamp = datetime | float | int
+"""When, as Unix seconds or a datetime; one without a zone is taken as UTC."""
+
+
+class _Dataclass(Protocol):
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+class _Attrs(Protocol):
+    __attrs_attrs__: ClassVar[Any]
+
+
+class _Model(Protocol):
+    def model_dump(self, *, by_alias: bool, warnings: bool) -> Mapping[str, Any]: ...
+
+
+Attributes = Mapping[str, Any] | _Dataclass | _Attrs | msgspec.Struct | _Model
+"""What an event says: a mapping, a dataclass, an attrs or msgspec object, or a pydantic model."""
+
+
 class Event(msgspec.Struct, frozen=True, gc=False):
     """
     Something captured: attributes are bytes already, the person may still be unknown.
@@ -163,13 +187,14 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     """
     What a backend did with an event: took it (`depth` events now wait there), or dropped it with a reason.
 
-    `settled` means that the backend has told the ledger already what became of it. `error` is for who asked to have it
-    raised.
+    `urgent` asks for a delivery now. `settled` means that the backend has told the ledger already what became of it.
+    `error` is for who asked to have it raised.
     """
 
     depth: int = 0
     reason: DropReason | None = None
     settled: bool = False
+    urgent: bool = False
     error: DeliveryError | None = None
 
 

@@ -7,6 +7,7 @@ written when the state changes, and a topic that stays in trouble is repeated ev
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
@@ -65,7 +66,7 @@ class Notices:
         if again:
             message += " (%d more since the last line)"
             args = (*args, again)
-        self._logger.log(level, message, *args)
+        self._write(level, message, *args)
 
     def fine(self, topic: str, message: str, *args: object) -> None:
         """`topic` is well again; says so only if it was not."""
@@ -76,7 +77,12 @@ class Notices:
             known = self._topics.pop(topic, None)
         if known is not None:
             # As loud as the trouble was, or whoever saw that would not see this.
-            self._logger.log(logging.WARNING, message, *args)
+            self._write(logging.WARNING, message, *args)
+
+    def _write(self, level: int, message: str, *args: object) -> None:
+        # A filter of the application's may raise, in whatever thread; that is no reason to lose an event or a thread.
+        with contextlib.suppress(Exception):
+            self._logger.log(level, message, *args)
 
     def _make_room(self, now: float) -> bool:
         """Forget topics that were last in trouble long ago; a topic made of changing text must not fill the memory."""

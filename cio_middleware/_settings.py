@@ -24,7 +24,6 @@ from .exceptions import ConfigurationError
 PREFIX = "CUSTOMERIO_"
 SecretSource = str | pathlib.Path | Callable[[], str]
 
-_BACKENDS = ("direct", "queued", "null")
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 _WHERE_CREDENTIALS_ARE = (
     "\n  For local work: cio-middleware sandbox."
@@ -196,7 +195,7 @@ class Settings:
         `CUSTOMERIO_API_KEY_FILE` names a file that holds the key.
 
         Raises:
-            ConfigurationError: a variable does not read as its type.
+            ConfigurationError: a variable does not read as its type, or a name is not a setting's.
         """
         hide_key(overrides)
         values, problems, unknown = _read(os.environ if environ is None else environ)
@@ -204,6 +203,7 @@ class Settings:
         del environ
         for hint in unknown:
             warnings.warn(hint, stacklevel=2)
+        problems += _unknown_names(overrides)
         if problems:
             del values
             raise ConfigurationError("\n".join(problems))
@@ -248,9 +248,14 @@ class Settings:
 
 
 def hide_key(overrides: dict[str, Any]) -> None:
-    """Wrap a key in place: a traceback may be printed with the locals of the frame that holds these."""
-    if overrides.get("api_key") is not None and not isinstance(overrides["api_key"], Secret):
-        overrides["api_key"] = Secret(overrides["api_key"])
+    """
+    Wrap a key in place: a traceback may be printed with the locals of the frame that holds these.
+
+    The same for what no setting is called: it may be the key, misspelt.
+    """
+    for name in overrides.keys() - (_names() - {"api_key"}):
+        if overrides[name] is not None and not isinstance(overrides[name], Secret):
+            overrides[name] = Secret(overrides[name])
 
 
 def is_loopback(host: str) -> bool:
@@ -289,6 +294,18 @@ def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str], list[s
             except ValueError as error:
                 problems.append(f"{variable} is {environ[variable]!r}: {error}.")
     return values, problems, unknown
+
+
+def _names() -> set[str]:
+    return {field.name for field in dataclasses.fields(Settings)}
+
+
+def _unknown_names(overrides: Mapping[str, Any]) -> Iterator[str]:
+    known = _names()
+    for name in sorted(overrides.keys() - known):
+        meant = nearest(name, sorted(known))
+        hint = f"Did you mean {meant}?" if meant else "Type help(cio_middleware.Settings) for a list."
+        yield f"{name} is not a setting. {hint}"
 
 
 def _unknown(variable: str, names: list[str]) -> str:

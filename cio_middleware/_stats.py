@@ -60,7 +60,8 @@ class Stats:
         """Whether the conservation law holds in this reading."""
         taken_in = self.captured + self.adopted + self.replayed
         settled = self.delivered + self.dead_lettered + self.forwarded + sum(self.dropped.values())
-        return taken_in == settled + self.parked + self.pending
+        counts = (self.delivered, self.dead_lettered, self.forwarded, self.parked, self.pending)
+        return taken_in == settled + self.parked + self.pending and min(counts) >= 0
 
 
 class Ledger:

@@ -8,7 +8,7 @@ attribute of an event or a key; the event's name is on `create` spans because de
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -71,7 +71,7 @@ class Telemetry:
         attributes = {**self._create, names.MESSAGE_ID: event.event_id, names.EVENT_TYPE: event.kind}
         if event.name:
             attributes[names.EVENT_NAME] = event.name
-        span = self._tracer.start_span("create track", kind=SpanKind.PRODUCER, attributes=attributes)
+        span = _start(self._tracer, "create track", None, SpanKind.PRODUCER, attributes)
         carrier = _valid(span)
         if self._may_appear and carrier is None:
             # No SDK so far. A no-op span costs as much as the rest of a capture, so look again only every second.
@@ -98,11 +98,12 @@ class Telemetry:
     def _sending(
         self, kind: SpanKind, parent: context.Context | None, attributes: _Attributes, links: Sequence[Link]
     ) -> Sending:
-        span = self._tracer.start_span("send track", context=parent, kind=kind, attributes=attributes, links=links)
+        span = _start(self._tracer, "send track", parent, kind, attributes, links)
         started, count = self._monotonic(), attributes.get(names.BATCH_COUNT)
 
         def ended(error_type: str | None) -> None:
-            self._metrics.sent(count if isinstance(count, int) else None, self._monotonic() - started, error_type)
+            with suppress(Exception):
+                self._metrics.sent(count if isinstance(count, int) else None, self._monotonic() - started, error_type)
 
         return Sending(self._tracer, span, ended)
 
@@ -120,8 +121,34 @@ def trace_id() -> str | None:
 
 def dropped(span: Span, reason: DropReason) -> None:
     """Mark the span of a capture whose event was dropped."""
-    span.set_attribute(names.ERROR_TYPE, reason.value)
-    span.set_status(Status(StatusCode.ERROR))
+    _mark(span, {names.ERROR_TYPE: reason.value}, failed=True)
+
+
+def end(span: Span) -> None:
+    """End a span. What a span processor of the application's raises must not cost an event, nor reach the caller."""
+    with suppress(Exception):
+        span.end()
+
+
+def _start(
+    tracer: trace.Tracer,
+    name: str,
+    parent: context.Context | None,
+    kind: SpanKind,
+    attributes: _Attributes,
+    links: Sequence[Link] = (),
+) -> Span:
+    try:
+        return tracer.start_span(name, context=parent, kind=kind, attributes=attributes, links=links)
+    except Exception:  # noqa: BLE001 - see end
+        return trace.INVALID_SPAN
+
+
+def _mark(span: Span, attributes: _Attributes, *, failed: bool = False) -> None:
+    with suppress(Exception):
+        span.set_attributes(attributes)
+        if failed:
+            span.set_status(Status(StatusCode.ERROR))
 
 
 class Sending:
@@ -141,17 +168,15 @@ class Sending:
         if kind is not None:
             self.failed(f"{kind.__module__}.{kind.__qualname__}")
         if self._retries:
-            self._span.set_attribute(names.RETRIES, self._retries)
-        self._span.end()
+            _mark(self._span, {names.RETRIES: self._retries})
+        end(self._span)
         self._ended(self._error_type)
 
     def failed(self, error_type: str, dropped_count: int = 0) -> None:
         """At least one event of this send will never be delivered."""
         self._error_type = error_type
-        self._span.set_attribute(names.ERROR_TYPE, error_type)
-        if dropped_count:
-            self._span.set_attribute(names.DROPPED, dropped_count)
-        self._span.set_status(Status(StatusCode.ERROR))
+        dropped_ = {names.DROPPED: dropped_count} if dropped_count else {}
+        _mark(self._span, {names.ERROR_TYPE: error_type, **dropped_}, failed=True)
 
     @contextmanager
     def attempt(self, request: Any, base_url: str, resend: int) -> Iterator[Attempt]:
@@ -166,14 +191,14 @@ class Sending:
             self._retries += 1
             attributes[names.HTTP_RESENDS] = resend
         parent = trace.set_span_in_context(self._span)
-        span = self._tracer.start_span("POST", context=parent, kind=SpanKind.CLIENT, attributes=attributes)
+        span = _start(self._tracer, "POST", parent, SpanKind.CLIENT, attributes)
         inside = baggage.clear(trace.set_span_in_context(span))
         token = context.attach(context.set_value(_SUPPRESS_HTTP, True, inside))
         try:
             yield Attempt(span)
         finally:
             context.detach(token)
-            span.end()
+            end(span)
 
 
 class Attempt:
@@ -185,11 +210,12 @@ class Attempt:
     def answered(self, answer: Any) -> Any:
         """Note the answer on the span, and hand it on."""
         status = getattr(answer, "status", None)
-        if status is not None:
-            self._span.set_attribute(names.HTTP_STATUS, status)
-        if status is None or status >= 300:
-            self._span.set_attribute(names.ERROR_TYPE, str(status) if status is not None else answer.error)
-            self._span.set_status(Status(StatusCode.ERROR))
+        if status is None:
+            _mark(self._span, {names.ERROR_TYPE: answer.error}, failed=True)
+        elif status >= 300:
+            _mark(self._span, {names.HTTP_STATUS: status, names.ERROR_TYPE: str(status)}, failed=True)
+        else:
+            _mark(self._span, {names.HTTP_STATUS: status})
         return answer
 
 

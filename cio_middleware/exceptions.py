@@ -77,7 +77,11 @@ class RateLimited(TransientDeliveryError):
 
 
 class ServerUnavailable(TransientDeliveryError):
-    """Customer.io answered 5xx or 408."""
+    """
+    Customer.io answered 5xx, 408 or 425, or something else than JSON, as a proxy does.
+
+    Also raised without asking it, `status` None, while deliveries have failed several times in a row.
+    """
 
 
 class TransportFailure(TransientDeliveryError):
@@ -89,23 +93,30 @@ class PermanentDeliveryError(DeliveryError):
 
 
 class Unauthorized(PermanentDeliveryError):
-    """Customer.io refused the credentials (401 or 403)."""
+    """
+    Refused by a setting of ours: the credentials (401, 403), or the address.
+
+    The address is wrong when it answers 404, 405 or 407, or a redirect, which is followed only between Customer.io's
+    own hosts: it would carry the key away.
+    """
 
 
 class Rejected(PermanentDeliveryError):
-    """Customer.io refused the event itself (400, 413, or an item of a 207)."""
+    """
+    Customer.io refused the event itself: an error in its answer, 400, 413, or any 4xx that no other class names.
+    """
 
 
 class QueueError(CustomerIOError):
-    """The queue could not take or give events."""
+    """The queue could not take or give events. Nothing raises it so far: a full queue is logged and counted."""
 
 
 class QueueFull(QueueError):
-    """The queue is at its bound. Logged and counted, not raised."""
+    """The queue is at its bound. Not raised so far."""
 
 
 class QueueCorrupt(QueueError):
-    """Stored events could not be read back."""
+    """Stored events could not be read back. Not raised so far: no queue stores any."""
 
 
 class ClosedError(CustomerIOError, RuntimeError):

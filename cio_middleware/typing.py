@@ -1,26 +1,30 @@
 """
-What others implement: the Protocols of this package.
+What others implement, and what they hand in: the Protocols and the aliases of this package.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
-from uuid import UUID
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
 from ._context import RequestCell
-from ._events import Entry, Envelope, Event, Identity, Receipt
+from ._events import Attributes, Entry, Envelope, Event, Person, Receipt, Timestamp
 from ._stats import DropReason
 
 __all__ = [
+    "About",
     "Answer",
+    "AsyncHTTPClient",
     "AsyncTransport",
+    "Attributes",
     "Backend",
     "DeadLetter",
     "Entry",
     "Envelope",
     "Failure",
+    "HTTPClient",
     "Lease",
     "Person",
     "PersonResolver",
@@ -29,17 +33,69 @@ __all__ = [
     "Receipt",
     "Request",
     "Response",
+    "Timestamp",
     "Transport",
 ]
 
-Person = str | int | UUID | Identity
-"""A person as the verbs take it: the workspace's id, or an `Identity`."""
+
+class About(TypedDict, total=False):
+    """
+    Whom an event is about, and when: what `Client.track` and the verbs like it take by name.
+
+    A function of your own that ends in one of them takes `**about: Unpack[About]` and hands it on.
+    """
+
+    person: Person | None
+    """Who. Default: `bound()`, else the request's person, else its anonymous id."""
+    anonymous_id: str | None
+    """A browser, when nobody is signed in."""
+    timestamp: Timestamp | None
+    """When, as Unix seconds or a datetime. Default: now."""
+    event_id: str | None
+    """A ULID of your own, if the event may be captured twice."""
+
 
 PersonResolver = Callable[[RequestCell], "Person | Awaitable[Person | None] | None"]
 """Says who a request belongs to. None means: nobody known."""
 
 Processor = Callable[[Event], Event | None]
 """Looks at an event before it goes on: returns it, another one, or None to drop it."""
+
+
+class HTTPClient(Protocol):
+    """What is needed of `httpx.Client` or `httpx2.Client`; a Protocol, so that neither must be imported to type it."""
+
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes,
+        headers: Mapping[str, str],
+        auth: tuple[str, str],
+        timeout: float,
+        follow_redirects: bool,
+    ) -> AbstractContextManager[Any]:
+        """Sends the request and yields the response, unread."""
+        ...
+
+
+class AsyncHTTPClient(Protocol):
+    """The same of `httpx.AsyncClient` or `httpx2.AsyncClient`."""
+
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes,
+        headers: Mapping[str, str],
+        auth: tuple[str, str],
+        timeout: float,
+        follow_redirects: bool,
+    ) -> AbstractAsyncContextManager[Any]:
+        """Sends the request and yields the response, unread."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,12 +228,21 @@ class Queue(Protocol):
         ...
 
     @property
+    def urgent(self) -> bool:
+        """Whether waiting for more events is no use: the queue is half full."""
+        ...
+
+    @property
     def dead_letters(self) -> Collection[DeadLetter]:
         """What Customer.io refused."""
         ...
 
     def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False) -> Receipt:
         """Take an event, or say why not. Never waits on a network."""
+        ...
+
+    def holds(self, item: bytes) -> bool:
+        """Whether an event with this very item is waiting or leased; for a `put` that was interrupted."""
         ...
 
     def lease(self, max_events: int, max_bytes: int) -> Lease | None:

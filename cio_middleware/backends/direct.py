@@ -7,6 +7,7 @@ its event goes to a small queue of its own; `await client.atrack(...)` waits wit
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from .._events import Envelope, Receipt
@@ -49,10 +50,17 @@ class DirectBackend:
         self._telemetry = telemetry
         self.dead_letters = dead_letters
         self._breaker = Breaker()
-        WATCH.add(self._breaker)
+        self.after_fork()
+        for part in (self, self._breaker):
+            WATCH.add(part)
+
+    def after_fork(self) -> None:
+        """A child's lock must not be one that its parent held."""
+        self._lock = threading.RLock()
+        self._sending = threading.local()
 
     def emit(self, envelope: Envelope, item: bytes) -> Receipt:
-        """Deliver the event; on an event loop's thread, have it delivered."""
+        """Deliver the event; on an event loop's thread, or inside another delivery, have it delivered."""
         if on_a_loop():
             self._notices.trouble(
                 "direct", "loop",
@@ -60,20 +68,53 @@ class DirectBackend:
                 "Await client.atrack(...) instead, or use the queued backend.",
             )  # fmt: skip
             return self._queue().emit(envelope, item)
+        if getattr(self._sending, "busy", False):
+            # A signal handler, in the middle of a delivery: the connection pool's lock may be held by this very thread.
+            return self._queue().emit(envelope, item)
         if not self._breaker.admits(self._clock.monotonic()):
             return self._refused_by_breaker(envelope)
         left = self._countdown()
-        with self._telemetry.send_one(envelope.event_id, envelope.kind) as sending:
-            settlement = self._sender.deliver([(envelope, item)], sending, self._pause, timeout=left)
-            return self._settle(envelope, item, settlement, sending)
+
+        def pause(seconds: float, because: Outcome | None) -> bool:
+            del because
+            if seconds >= left():
+                return False
+            self._clock.sleep(seconds)
+            return True
+
+        self._sending.busy = True
+        try:
+            with self._telemetry.send_one(envelope.event_id, envelope.kind) as sending:
+                settlement = self._sender.deliver([(envelope, item)], sending, pause, timeout=left)
+                return self._settle(envelope, item, settlement, sending)
+        except BaseException:
+            self._ledger.drop(DropReason.CANCELLED)
+            raise
+        finally:
+            self._sending.busy = False
 
     async def aemit(self, envelope: Envelope, item: bytes) -> Receipt:
         """The same, awaited."""
         if not self._breaker.admits(self._clock.monotonic()):
             return self._refused_by_breaker(envelope)
-        with self._telemetry.send_one(envelope.event_id, envelope.kind) as sending:
-            settlement = await self._sender.adeliver([(envelope, item)], sending, _asleep, timeout=self._countdown())
-            return self._settle(envelope, item, settlement, sending)
+        left = self._countdown()
+
+        async def pause(seconds: float, because: Outcome | None) -> bool:
+            import asyncio
+
+            del because
+            if seconds >= left():
+                return False
+            await asyncio.sleep(seconds)
+            return True
+
+        try:
+            with self._telemetry.send_one(envelope.event_id, envelope.kind) as sending:
+                settlement = await self._sender.adeliver([(envelope, item)], sending, pause, timeout=left)
+                return self._settle(envelope, item, settlement, sending)
+        except BaseException:
+            self._ledger.drop(DropReason.CANCELLED)
+            raise
 
     def flush(self, timeout: float) -> bool:
         """Wait for events that a helper thread delivers."""
@@ -95,19 +136,15 @@ class DirectBackend:
         return Receipt(reason=DropReason.BREAKER_OPEN, error=error)
 
     def _queue(self) -> QueuedBackend:
-        if self._aside is None:
-            self._aside = self._make_aside()
-        return self._aside
+        with self._lock:
+            if self._aside is None:
+                self._aside = self._make_aside()
+            return self._aside
 
     def _countdown(self) -> Callable[[], float]:
         """What is left of the whole delivery's time, for each attempt."""
         end = self._clock.monotonic() + self._sender.timeout
         return lambda: max(0.05, end - self._clock.monotonic())
-
-    def _pause(self, seconds: float, because: Outcome | None) -> bool:
-        del because
-        self._clock.sleep(seconds)
-        return True
 
     def _settle(self, envelope: Envelope, item: bytes, settlement: Settlement, sending: Sending) -> Receipt:
         down = bool(settlement.exhausted) and settlement.given_up_for is DropReason.RETRIES_EXHAUSTED
@@ -131,14 +168,6 @@ class DirectBackend:
         else:
             self._notices.trouble("delivery", last.error, "%s", error)
         return Receipt(reason=reason, settled=True, error=error)
-
-
-async def _asleep(seconds: float, because: Outcome | None) -> bool:
-    import asyncio
-
-    del because
-    await asyncio.sleep(seconds)
-    return True
 
 
 def _error(event_id: str, settlement: Settlement, last: Outcome) -> DeliveryError:

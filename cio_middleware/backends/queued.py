@@ -7,8 +7,8 @@ Nobody waits for it but `flush` and `close`, and those no longer than they were 
 
 from __future__ import annotations
 
-import atexit
 import contextvars
+import math
 import sys
 import threading
 from collections.abc import Callable, Collection
@@ -26,6 +26,7 @@ from ..delivery.drive import Sender
 from ..delivery.flow import Settlement
 from ..typing import DeadLetter, Lease, Queue
 from ..wire.outcome import Outcome, Verdict
+from ._exit import at_child_exit, at_exit, is_exiting
 
 _RESTART_SECONDS = 1.0
 
@@ -64,9 +65,11 @@ class QueuedBackend:
         """Settles all that is parked, for closing."""
         self.after_fork()
         WATCH.add(self)
+        self._unregister = at_exit(self, pace.shutdown_timeout)
 
     def after_fork(self) -> None:
         """The worker stayed with the parent: the next event starts one here."""
+        self._closed = threading.Event()
         self._changed = threading.Condition()
         self._worker: threading.Thread | None = None
         self._flush_to = 0
@@ -78,13 +81,21 @@ class QueuedBackend:
         return self.queue.dead_letters
 
     def emit(self, envelope: Envelope, item: bytes) -> Receipt:
-        """Put the event; wake the worker only when a batch is full."""
-        receipt = self.queue.put(envelope, item, may_block=self.queue.blocks and self._may_wait())
-        if self._worker is None and receipt.reason is None:
-            self.wake()
-        if receipt.depth == self._pace.flush_at:
-            with self._changed:
-                self._changed.notify_all()
+        """Put the event; wake the worker only when a batch is full, or the queue nearly is."""
+        receipt = None
+        try:
+            receipt = self.queue.put(envelope, item, may_block=self.queue.blocks and self._may_wait())
+            if receipt.depth == self._pace.flush_at or receipt.urgent or receipt.reason is DropReason.QUEUE_FULL:
+                with self._changed:
+                    self._changed.notify_all()
+            if self._worker is None and receipt.reason is None:
+                self.wake()
+        except BaseException:
+            # An exception from a signal handler; the event may be in the queue all the same.
+            taken = self.queue.holds(item) if receipt is None else receipt.reason is None
+            if not taken:
+                self._sender.ledger.drop(DropReason.CANCELLED)
+            raise
         return receipt
 
     def oldest_age(self) -> float | None:
@@ -93,16 +104,20 @@ class QueuedBackend:
         return None if oldest is None else self._clock.monotonic() - oldest
 
     def wake(self) -> None:
-        """Have the worker run, for what is parked."""
-        if self._worker is None:
+        """Have the worker run, for what is queued or parked."""
+        if is_exiting():
+            self._drain(self._pace.shutdown_timeout)
+        else:
             self._start()
 
     def flush(self, timeout: float) -> bool:
         """Wait until everything emitted before the call is settled."""
         target = self.queue.tail
-        deadline = self._clock.monotonic() + timeout
+        deadline = self._clock.monotonic() + _bounded(timeout)
         if self._worker is None and self.queue.head < target:
             self._start()
+            if self._worker is None:
+                self._drain(timeout)
         with self._changed:
             self._flush_to = max(self._flush_to, target)
             self._changed.notify_all()
@@ -112,38 +127,54 @@ class QueuedBackend:
             if self.queue.head >= target:
                 return True
             left = deadline - self._clock.monotonic()
-            if left <= 0 or self._worker is None:
+            if left <= 0 or self._worker in {None, threading.current_thread()}:
                 return False
             with self._changed:
                 if self._rounds == rounds:
                     self._clock.wait(self._changed, left)
 
     def close(self, timeout: float) -> None:
-        """Deliver what waits, for at most `timeout` seconds; what is left is dropped{shutdown_timeout}."""
+        """
+        Deliver what waits, for at most `timeout` seconds; what is left is dropped{shutdown_timeout}.
+
+        Who closes while another does waits for it, within its own timeout.
+        """
+        timeout = _bounded(timeout)
         self.empty()
         with self._changed:
-            if self._closing_at is not None:
-                return
-            self._closing_at = self._clock.monotonic() + timeout
+            first = self._closing_at is None
+            if first:
+                self._closing_at = self._clock.monotonic() + timeout
             self._changed.notify_all()
             worker = self._worker
-        atexit.unregister(self.close)
-        if worker is not None and worker.is_alive() and worker is not threading.current_thread():
-            worker.join(timeout)
-        elif self.queue.head < self.queue.tail:
-            # No thread can be started any more while the interpreter shuts down; this one will do.
-            self._run()
-        left = self.queue.abandon(DropReason.SHUTDOWN_TIMEOUT)
-        if left:
-            self._notices.trouble(
-                "shutdown",
-                "late",
-                "%d event(s) were not delivered within %.1f s of closing and are dropped",
-                left,
-                timeout,
-            )
+        if not first:
+            self._closed.wait(timeout)
+            return
+        try:
+            if worker is not None and worker.is_alive() and worker is not threading.current_thread():
+                worker.join(timeout)
+            elif self.queue.head < self.queue.tail:
+                # No thread can be started any more while the interpreter shuts down; this one will do.
+                self._run()
+        finally:
+            self._abandon(timeout)
+            self._unregister()
+            self._closed.set()
         if worker is None or not worker.is_alive():
             self._sender.transport.close()
+
+    def _abandon(self, timeout: float) -> None:
+        if left := self.queue.abandon(DropReason.SHUTDOWN_TIMEOUT):
+            message = "%d event(s) were not delivered within %.1f s of closing and are dropped"
+            self._notices.trouble("shutdown", "late", message, left, timeout)
+
+    def _drain(self, timeout: float) -> None:
+        """Deliver in this thread what waits, where there can be no other."""
+        self._closing_at = self._clock.monotonic() + _bounded(timeout)
+        try:
+            self._run()
+        finally:
+            self._closing_at, self._hopeless = None, False
 
     def _start(self) -> None:
         with self._changed:
@@ -154,20 +185,27 @@ class QueuedBackend:
             self._worker = threading.Thread(target=run, args=(self._run,), name="cio_middleware", daemon=True)
             try:
                 self._worker.start()
-            except RuntimeError:
-                self._worker = None
-                self._notices.trouble(
-                    "worker", "none", "no thread can be started here: events wait for flush() or close()"
-                )
-                return
-        atexit.register(self.close, self._pace.shutdown_timeout)
+            except BaseException as error:
+                if not self._worker.is_alive():
+                    self._worker = None
+                if not isinstance(error, RuntimeError):
+                    raise
+                _PINNED.add(self)
+                message = "no thread can be started here: events wait for flush(), close() or the end of the process"
+                self._notices.trouble("worker", "none", message)
+        at_child_exit(self, self._pace.shutdown_timeout)
 
     def _run(self) -> None:
-        while (lease := self._next()) is not None:
+        while True:
+            lease = None
             try:
+                lease = self._next()
+                if lease is None:
+                    return
                 self._settle(lease, self._deliver(lease))
             except BaseException as error:  # noqa: BLE001 - a dead worker would lose every later event
-                self.queue.nack(lease)
+                if lease is not None:
+                    self.queue.nack(lease)
                 self._notices.trouble("worker", "failed", "delivery failed with %s; trying again", type(error).__name__)
                 self._pause(_RESTART_SECONDS, None)
             finally:
@@ -195,7 +233,7 @@ class QueuedBackend:
     def _sweep(self) -> float:
         try:
             return self.sweep()
-        except Exception as error:  # noqa: BLE001 - a dead worker would lose every later event
+        except BaseException as error:  # noqa: BLE001 - a dead worker would lose every later event
             self._notices.trouble("worker", "sweep", "parked events could not be settled: %s", type(error).__name__)
             return self._pace.flush_interval
 
@@ -206,7 +244,7 @@ class QueuedBackend:
     def _due_in(self, now: float) -> float:
         """Seconds until something must be sent; 0 or less: now."""
         oldest = self.queue.oldest
-        if self._closing_at is not None or self.queue.depth >= self._pace.flush_at:
+        if self._closing_at is not None or self.queue.depth >= self._pace.flush_at or self.queue.urgent:
             return 0.0
         if oldest is None:
             return self._pace.flush_interval
@@ -278,6 +316,15 @@ class QueuedBackend:
                 "%s is not taking events (%s): %d event(s) wait, next attempt in %.1f s.%s",
                 base_url, outcome.error, waiting, seconds, " Is the sandbox running?" if nobody else "",
             )  # fmt: skip
+
+
+_PINNED: set[QueuedBackend] = set()
+"""Those that hold events and have no thread that would keep them alive."""
+
+
+def _bounded(timeout: float) -> float:
+    """What a lock takes: not infinite, not negative, and a number."""
+    return 0.0 if math.isnan(timeout) else min(max(timeout, 0.0), threading.TIMEOUT_MAX)
 
 
 def denied(outcome: Outcome, base_url: str, *, kept: bool) -> str:

@@ -14,15 +14,18 @@ from .._events import Entry
 from .._ids import Clock, dice
 from .._stats import Ledger
 from .._telemetry import Sending
-from ..typing import Answer, AsyncTransport, Failure, Transport
+from ..typing import AsyncTransport, Failure, Transport
 from ..wire.outcome import Outcome
 from . import flow
-from .flow import Flow, Send, Settlement, Sleep, Told
+from .flow import Flow, Settlement, Sleep, Told
 from .limiter import Limiter
 from .retry import RetryPolicy
 
+_NO_TIME = Failure("rate_limit")
+"""The answer to a request whose turn would come after the delivery must be over."""
+
 Pause = Callable[[float, Outcome | None], bool]
-"""Sleeps so many seconds, because of that outcome or to keep the rate. False: cut short, the process is ending."""
+"""Sleeps so many seconds, because of that outcome or to keep the rate. False: cut short, or too long to begin."""
 APause = Callable[[float, Outcome | None], Awaitable[bool]]
 
 
@@ -87,11 +90,13 @@ def drive(decisions: Flow, sender: Sender, sending: Sending, pause: Pause, timeo
             if isinstance(step, Sleep):
                 slept = pause(step.seconds, step.because)
             else:
-                if wait := sender.limiter.reserve(sender.clock.monotonic()):
-                    pause(wait, None)
+                wait = sender.limiter.reserve(sender.clock.monotonic())
+                if wait and not pause(wait, None):
+                    told = Told(sender.clock.monotonic() - started, _NO_TIME)
+                    continue
                 sender.ledger.note_request(retry=step.resend > 0)
                 with sending.attempt(step.request, step.base_url, step.resend) as attempt:
-                    answer = attempt.answered(_send(sender.transport, step, timeout()))
+                    answer = attempt.answered(sender.transport.send(step.base_url, step.request, timeout()))
             told = Told(sender.clock.monotonic() - started, answer, slept)
 
 
@@ -114,29 +119,11 @@ async def adrive(
             if isinstance(step, Sleep):
                 slept = await pause(step.seconds, step.because)
             else:
-                if wait := sender.limiter.reserve(sender.clock.monotonic()):
-                    await pause(wait, None)
+                wait = sender.limiter.reserve(sender.clock.monotonic())
+                if wait and not await pause(wait, None):
+                    told = Told(sender.clock.monotonic() - started, _NO_TIME)
+                    continue
                 sender.ledger.note_request(retry=step.resend > 0)
                 with sending.attempt(step.request, step.base_url, step.resend) as attempt:
-                    answer = attempt.answered(await _asend(sender.async_transport, step, timeout()))
+                    answer = attempt.answered(await sender.async_transport.send(step.base_url, step.request, timeout()))
             told = Told(sender.clock.monotonic() - started, answer, slept)
-
-
-def _send(transport: Transport, step: Send, timeout: float) -> Answer:
-    try:
-        return transport.send(step.base_url, step.request, timeout)
-    except Exception as error:  # noqa: BLE001 - a foreign transport may break its contract; the events must not suffer
-        return failure(error)
-
-
-async def _asend(transport: AsyncTransport, step: Send, timeout: float) -> Answer:  # noqa: ASYNC109 - handed on
-    try:
-        return await transport.send(step.base_url, step.request, timeout)
-    except Exception as error:  # noqa: BLE001 - as above
-        return failure(error)
-
-
-def failure(error: BaseException) -> Failure:
-    """An exception as an answer: its name, never its text, which may hold a URL with a person in it."""
-    kind = type(error)
-    return Failure(f"{kind.__module__}.{kind.__qualname__}")

@@ -191,7 +191,8 @@ class _Delivery:
         (self.settlement.released if self._keep else self.settlement.exhausted).extend(indexes)
 
     def _expire(self, part: list[int]) -> None:
-        if self._lives is None:
+        # Each batch is tried once, whatever its age: a clock that was set forward must not throw it away.
+        if self._lives is None or self.settlement.attempts == 0:
             return
         late = [index for index in part if self.elapsed > self._lives[index]]
         if late:

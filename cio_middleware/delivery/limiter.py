@@ -18,11 +18,11 @@ class Limiter:
         self._interval = 1.0 / rate
         self._slack = self._interval * ((burst or max(1, int(rate / 10))) - 1)
         self._next = float("-inf")
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def after_fork(self) -> None:
         """A child's lock must not be one that its parent held."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def reserve(self, now: float) -> float:
         """Take the next place. Returns the seconds to wait before using it; `now` is on the monotonic clock."""

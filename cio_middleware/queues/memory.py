@@ -22,33 +22,38 @@ from ..typing import DeadLetter, Lease
 from ..wire import track
 
 DEAD_LETTERS = 1000
+DEAD_LETTER_BYTES = 8 * 1024 * 1024
 _BLOCK_SECONDS = 1.0
 
 
 class DeadLetters:
-    """The newest events that were refused; what falls out at the far end is counted as dropped."""
+    """The newest events that were refused, at most so many and so many bytes; what falls out is counted as dropped."""
 
-    def __init__(self, ledger: Ledger, keep: int = DEAD_LETTERS) -> None:
+    def __init__(self, ledger: Ledger, keep: int = DEAD_LETTERS, keep_bytes: int = DEAD_LETTER_BYTES) -> None:
         self._ledger = ledger
         self._keep = keep
+        self._keep_bytes = keep_bytes
         self.after_fork()
         WATCH.add(self)
 
     def after_fork(self) -> None:
         """The parent keeps its own."""
         self._kept: deque[DeadLetter] = deque()
-        self._lock = threading.Lock()
+        self._bytes = 0
+        self._lock = threading.RLock()
 
     def add(self, entry: Entry, why: str) -> None:
         """Keep a pending event aside."""
+        fallen = 0
         with self._lock:
             self._kept.append(DeadLetter(*entry, why))
-            full = len(self._kept) > self._keep
-            if full:
-                self._kept.popleft()
+            self._bytes += len(entry[1])
+            while len(self._kept) > self._keep or (self._bytes > self._keep_bytes and len(self._kept) > 1):
+                self._bytes -= len(self._kept.popleft().item)
+                fallen += 1
         self._ledger.dead_letter()
-        if full:
-            self._ledger.evict(DropReason.DEAD_LETTERS_FULL)
+        if fallen:
+            self._ledger.evict(DropReason.DEAD_LETTERS_FULL, fallen)
 
     def __iter__(self) -> Iterator[DeadLetter]:
         return iter(tuple(self._kept))
@@ -96,6 +101,7 @@ class MemoryQueue:
     ) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self._half = max_bytes // 2
         self._overflow = overflow
         self._ledger = ledger
         self._clock = clock
@@ -151,6 +157,18 @@ class MemoryQueue:
             out = [place for leased in self._leased.values() for place, _ in leased.values()]
             return min([*out, self.next])
 
+    @property
+    def urgent(self) -> bool:
+        """Whether the queue is half full of bytes, so that waiting for more events is no use."""
+        return self._bytes >= self._half
+
+    def holds(self, item: bytes) -> bool:
+        """Whether an event with this very item is waiting or leased; for a `put` that was interrupted."""
+        with self._lock:
+            out = [event for leased in self._leased.values() for _, event in leased.values()]
+            waiting = [event for _, event in self._returned]
+            return any(event.item is item for event in [*self._waiting, *waiting, *out])
+
     def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False) -> Receipt:
         """Take an event, or say why not."""
         size = len(item)
@@ -167,9 +185,10 @@ class MemoryQueue:
                 self._events += 1
                 self._bytes += size
             depth = len(self._waiting) + len(self._returned)
+            urgent = self._bytes >= self._half
         if evicted:
             self._ledger.drop(DropReason.EVICTED, evicted)
-        return Receipt(depth) if reason is None else Receipt(reason=reason)
+        return Receipt(depth, urgent=urgent) if reason is None else Receipt(reason=reason)
 
     def lease(self, max_events: int, max_bytes: int) -> Lease | None:
         """Hand out the oldest events that fit one request."""

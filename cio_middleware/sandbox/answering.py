@@ -34,7 +34,7 @@ async def answer(reply: Reply, act: Act, scope: Scope, receive: Receive, send: S
 
 async def _begin(reply: Reply, send: Send) -> None:
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
-    if reply.status != 204:
+    if reply.status not in {204, 304}:
         headers.append((b"content-length", str(len(reply.body)).encode()))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
 

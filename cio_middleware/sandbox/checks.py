@@ -48,7 +48,7 @@ def size(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:
 
 
 def event_name(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:
-    """An event, page or screen has a name of at most 100 bytes that is not blank."""
+    """An event or screen has a name of at most 100 bytes that is not blank, and a page one of `page_name_bytes`."""
     if not isinstance(op.name, str) or not op.name.strip():
         reason = "required" if op.name is None else "invalid"
         yield Finding(
@@ -64,7 +64,11 @@ def event_name(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:
     length = len(op.name.strip().encode("utf-8", "surrogatepass"))
     if length > limit:
         words = f"event name cannot be longer than {limit} bytes"
-        fix = "Put the part that changes into the attributes."
+        fix = (
+            "Name the page by its URL without the query; that belongs into the attributes."
+            if op.kind == "page"
+            else "Put the part that changes into the attributes."
+        )
         yield invalid("E-name-too-long", "name", words, _over("the name", length, limit), fix)
 
 
@@ -188,7 +192,7 @@ def relationships(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:  # no
         return
     if op.api == "track.v1":
         shaped = isinstance(given, dict) and isinstance(given.get("relationships"), list)
-        shaped = shaped and given.get("action") in {"add_relationships", "delete_relationships"}
+        shaped = shaped and given.get("action") in ("add_relationships", "delete_relationships")  # also a list may come
         message = "cio_relationships must be an object with an action and relationships"
     else:
         shaped = isinstance(given, list)
@@ -205,7 +209,10 @@ def device(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:  # noqa: ARG
         return
     if not op.device.get(key):
         yield required(f"device.{key}", f"device {key}")
-    if op.kind == "add_device" and op.device.get("platform") not in {"ios", "android"}:
+    elif not isinstance(op.device[key], str):
+        message = f"device {key} must be a string"
+        yield invalid("E-device-token", f"device.{key}", message, f"it is {_kind(op.device[key])}", "Send the token.")
+    if op.kind == "add_device" and op.device.get("platform") not in ("ios", "android"):  # also a list may come
         message = "device platform must be ios or android"
         yield invalid("E-platform", "device.platform", message, f"it is {op.device.get('platform')!r}")
 

@@ -245,9 +245,8 @@ def _object(op: Operation, setting: Setting) -> Effect:
         return _ignored("I-unknown-object", "a cio_object_id updates, and creates nothing")
     _set(setting.objects.setdefault(key, {}), op.attributes)
     for whom, attributes, linked in _relations(op):
-        address = next(
-            ((kind, whom[kind]) for kind in ("id", "email", "cio_id", "anonymous_id") if whom.get(kind)), None
-        )
+        kinds = ("id", "email", "cio_id", "anonymous_id")
+        address = next(((kind, whom[kind]) for kind in kinds if whom.get(kind) and isinstance(whom[kind], str)), None)
         if address and (address[0] != "cio_id" or setting.people.find(*address)):
             _relate(setting.people.meet(*address), op.identifiers, attributes, linked=linked)
     return Effect(Verdict.ACCEPTED)

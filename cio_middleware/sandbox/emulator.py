@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cio_middleware.sandbox import jsontext, replies
 from cio_middleware.sandbox.endpoints import Nowhere, Route, find
+from cio_middleware.sandbox.faults import BODILESS as BODILESS_STATUSES
 from cio_middleware.sandbox.faults import Act, Decision
 from cio_middleware.sandbox.operations import Operation, from_call, from_item
 from cio_middleware.sandbox.rows import RequestRow
@@ -144,6 +145,12 @@ class Emulator:
                 "E-batch-required", "required", "batch", "batch must be an array of items", fix='Send {"batch": […]}.'
             )
             raise _Unreadable(finding=finding)
+        most = self._fidelity.batch_items
+        if len(items) > most:
+            explain = f"the batch has {len(items)} items, the sandbox reads {most}"
+            raise _Unreadable(
+                finding=Finding("E-batch-too-many", "invalid", "batch", explain, explain, "Send smaller batches.")
+            )
         sizes = document.items
         return tuple(from_item(item, sizes[index], index) for index, item in enumerate(items))
 
@@ -161,7 +168,8 @@ class Emulator:
         if not call.body and verb in BODILESS:
             return None
         try:
-            return jsontext.read(call.body, self._fidelity.json_depth)
+            keep = self._fidelity.non_finite == "discard"
+            return jsontext.read(call.body, self._fidelity.json_depth, keep_non_finite=keep)
         except jsontext.NotJson as error:
             if verb in BODILESS:
                 return None
@@ -196,8 +204,8 @@ class Emulator:
             return replies.Reply(act.status, b"", (("location", location),))
         if act.type == "garbage":
             return replies.Reply(act.status, (act.body or "").encode(), (("content-type", "text/html; charset=utf-8"),))
-        if act.body is not None:
-            return replies.Reply(act.status, act.body.encode(), (*replies.HEADERS, *headers.items()))
+        if act.body is not None or act.status in BODILESS_STATUSES:
+            return replies.Reply(act.status, (act.body or "").encode(), (*replies.HEADERS, *headers.items()))
         finding = Finding("fault", "fault", "", f"injected: {_phrase(act.status)}")
         reply = replies.refusal(plan.endpoint.api, act.status, (finding,))
         return replace(reply, headers=(*reply.headers, *headers.items()))

@@ -27,7 +27,7 @@ class Act:
             ``redirect``.
         status: The status of ``status``, ``garbage`` and ``redirect``.
         headers: More headers of the answer.
-        body: The body of ``status``; None writes the envelope of the API.
+        body: The body of ``status``; None writes the envelope of the API, or nothing where the status has no body.
         ms: Milliseconds of ``latency``.
         jitter_ms: Up to so many more, seeded.
         at: Where ``reset`` cuts: ``before_reply`` (nothing is stored), ``after_headers`` or ``mid_body``
@@ -54,6 +54,16 @@ class Act:
 
 
 OK = Act("ok")
+
+BODILESS = frozenset({204, 205, 304})
+"""Final statuses of an answer that has no body."""
+
+RULES = 1000
+"""Rules of one workspace at most; each request asks all of them."""
+
+
+class TooManyRules(ValueError):
+    """There are `RULES` rules; the message says what to type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +160,14 @@ class Faults:
         self._numbered = 0
 
     def put(self, rule: Rule) -> Rule:
-        """Add a rule at the end, or in place of the one with its id; an empty id gets one."""
+        """
+        Add a rule at the end, or in place of the one with its id; an empty id gets one.
+
+        Raises:
+            TooManyRules: for one more than `RULES`.
+        """
+        if len(self._rules) >= RULES and rule.id not in self._rules:
+            raise TooManyRules(f"there are {RULES} fault rules. Type: DELETE /_sandbox/v1/faults")
         if not rule.id:
             self._numbered += 1
             rule = replace(rule, id=f"fault-{self._numbered}")

@@ -6,10 +6,10 @@ An error names the place and what may be typed.
 
 from __future__ import annotations
 
-import math
+import re
 from typing import TYPE_CHECKING, Any
 
-from cio_middleware.sandbox.faults import ACTS, Act, Match, Rule, Script, When
+from cio_middleware.sandbox.faults import ACTS, BODILESS, Act, Match, Rule, Script, When
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +21,17 @@ STEPS = (
 CUTS = ("before_reply", "after_headers", "mid_body")
 MODES = ("always", "first", "after", "every", "chance")
 HTML = "<!doctype html><title>502 Bad Gateway</title><h1>A proxy answered, and not Customer.io</h1>"
+
+NAME_CHARS = 200
+"""Characters of a rule's id and of its label at most."""
+
+EXAMPLE = '{"when": {"mode": "first", "n": 2}, "do": {"type": "status", "status": 429}}'
+SCRIPT_EXAMPLE = '{"steps": ["429;retry_after=1", "ok*"]}'
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD = re.compile(r"(?:[\x21-\x7e\xa0-\xff](?:[\t\x20-\x7e\xa0-\xff]*[\x21-\x7e\xa0-\xff])?)?")
+_BASE = re.compile(r"https?://[\x21-\x7e]+")
+_FRAMING = frozenset({"content-length", "transfer-encoding", "connection", "upgrade", "trailer"})
 
 
 class BadFault(ValueError):
@@ -39,7 +50,7 @@ def script(steps: Sequence[str], match: Any = None) -> Script:
         BadFault: naming the step.
     """
     if not isinstance(steps, list | tuple) or not steps or not all(isinstance(step, str) for step in steps):
-        raise BadFault('a script is a list of steps. Type: {"steps": ["429;retry_after=1", "ok*"]}')
+        raise BadFault(f"a script is a list of steps. Type: {SCRIPT_EXAMPLE}")
     acts: list[Act] = []
     for number, step in enumerate(steps, 1):
         if step.endswith("*") and number < len(steps):
@@ -59,18 +70,17 @@ def rule(given: Any, rule_id: str = "") -> Rule:
     Raises:
         BadFault: naming the member.
     """
-    example = '{"when": {"mode": "first", "n": 2}, "do": {"type": "status", "status": 429}}'
     if not isinstance(given, dict) or not isinstance(given.get("do"), dict):
-        raise BadFault(f"a rule is an object with a `do`. Type: {example}")
+        raise BadFault(f"a rule is an object with a `do`. Type: {EXAMPLE}")
     _only(given, ("id", "label", "enabled", "match", "when", "do", "seen", "hits"), "rule")
     do = _act(given["do"])
     enabled = given.get("enabled", True) is not False
     return Rule(
-        rule_id or str(given.get("id") or ""),
+        _named("id", rule_id or given.get("id")),
         do,
         _match(given.get("match")),
         _when(given.get("when")),
-        str(given.get("label") or ""),
+        _named("label", given.get("label")),
         enabled,
     )
 
@@ -125,31 +135,82 @@ _NAMED: dict[str, Callable[[str], Act]] = {
 
 def _act(given: dict[str, Any]) -> Act:
     kind = given.get("type")
-    if kind not in ACTS:
-        raise BadFault(f"do.type is {kind!r}. Type one of: {', '.join(ACTS)}")
+    if not isinstance(kind, str) or kind not in ACTS:
+        raise BadFault(f"do.type is {kind!r:.80}. Type one of: {', '.join(ACTS)}")
     _only(given, ACTS[kind], f"do of {kind}")
+    for name, value in given.items():
+        types, what = _MEMBERS[name]
+        if isinstance(value, bool) or not isinstance(value, types):
+            raise BadFault(f"{name} of {kind} is {value!r:.80}. Type {what}")
     members = {"status": {"garbage": 200, "redirect": 307}.get(kind, 503), **given}
     if kind == "garbage":
         members.setdefault("body", HTML)
-    try:
-        members["indexes"] = tuple(int(index) for index in members.get("indexes", ()))
-        return _checked(Act(**members))
-    except TypeError as error:
-        raise BadFault(f"do of {kind}: {error}") from error
+    indexes = members.get("indexes", [])
+    if not all(isinstance(index, int) for index in indexes):
+        raise BadFault(f"indexes of {kind} is {indexes!r:.80}. Type {_MEMBERS['indexes'][1]}")
+    return _checked(Act(**{**members, "indexes": tuple(indexes)}))
+
+
+_MEMBERS: dict[str, tuple[Any, str]] = {
+    "type": (str, "one of the known acts"),
+    "status": (int, "a status from 200 to 599"),
+    "headers": (dict, 'an object of texts, as in {"Retry-After": "1"}'),
+    "body": (str | None, "a text"),
+    "ms": (int | float, "milliseconds from 0 to 60000"),
+    "jitter_ms": (int | float, "milliseconds from 0 to 60000"),
+    "at": (str, f"one of {', '.join(CUTS)}"),
+    "indexes": (list, "the places of the items to refuse, counted from 0, as in [0, 2]"),
+    "to": (str, "a base, as in https://example.test"),
+}
+"""The type of each member of an act, and what may be typed instead of another."""
 
 
 def _checked(act: Act) -> Act:
-    if not isinstance(act.status, int) or not 200 <= act.status <= 599:
-        raise BadFault(f"status {act.status} is no final status. Type one from 200 to 599")
-    if act.type == "latency" and not (math.isfinite(act.ms) and 0 <= act.ms <= 60_000 and 0 <= act.jitter_ms <= 60_000):
+    if not 200 <= act.status <= 599:
+        raise BadFault(f"status {act.status:d} is no final status. Type one from 200 to 599")
+    if act.body and act.status in BODILESS:
+        raise BadFault(f"a {act.status} has no body. Leave the body out, or type a status such as 503")
+    if act.body is not None and not _encodes(act.body):
+        raise BadFault("body holds half a surrogate pair, which is no UTF-8. Type whole characters")
+    for name, value in act.headers.items():
+        _check_header(name, value)
+    if act.type == "latency" and not (0 <= act.ms <= 60_000 and 0 <= act.jitter_ms <= 60_000):
         raise BadFault("a latency is 0 to 60000 milliseconds")
     if act.at not in CUTS:
         raise BadFault(f"reset cuts at {', '.join(CUTS)}, not at {act.at!r}")
     if act.type == "partial" and (not act.indexes or min(act.indexes) < 0):
         raise BadFault("partial names the items to refuse, counted from 0, as in partial=0,2")
-    if act.type == "redirect" and not act.to.startswith(("http://", "https://")):
-        raise BadFault("redirect names a base, as in redirect=https://example.test")
+    if act.type == "redirect" and not _BASE.fullmatch(act.to):
+        raise BadFault("redirect names a base in ASCII, as in redirect=https://example.test")
     return act
+
+
+def _check_header(name: str, value: Any) -> None:
+    # What is no header would break the answer, and the client under test would see a dead connection instead of it.
+    if not _TOKEN.fullmatch(name):
+        raise BadFault(f"header {name!r:.80} is no name. Type letters, digits and dashes, as in Retry-After")
+    if name.lower() in _FRAMING:
+        raise BadFault(f"header {name} says where an answer ends, which the sandbox does. Leave it out")
+    if not isinstance(value, str) or not _FIELD.fullmatch(value):
+        raise BadFault(
+            f"header {name} is {value!r:.80}. Type a text in Latin-1 on one line, without spaces around it"
+        )
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _named(what: str, given: Any) -> str:
+    if given is None:
+        return ""
+    if not isinstance(given, str) or len(given) > NAME_CHARS:
+        raise BadFault(f"{what} is {given!r:.80}. Type a text of at most {NAME_CHARS} characters")
+    return given
 
 
 def _match(given: Any) -> Match:
@@ -158,6 +219,9 @@ def _match(given: Any) -> Match:
     if not isinstance(given, dict):
         raise BadFault('match is an object. Type: {"endpoint": "track.v2.*", "name": "order_*", "person": "ada"}')
     _only(given, ("endpoint", "name", "person", "workspace"), "match")
+    for name, value in given.items():
+        if value is not None and not isinstance(value, str):
+            raise BadFault(f"match.{name} is {value!r:.80}. Type a text, with * for any")
     return Match(given.get("endpoint"), given.get("name"), given.get("person"))
 
 
@@ -169,13 +233,15 @@ def _when(given: Any) -> When:
     _only(given, ("mode", "n", "p", "seed"), "when")
     when = When(**given)
     if not isinstance(when.n, int) or when.n < 1:
-        raise BadFault(f"when.n is {when.n!r}. Type a whole number of at least 1")
+        raise BadFault(f"when.n is {when.n!r:.80}. Type a whole number of at least 1")
     if not isinstance(when.p, int | float) or not 0 <= when.p <= 1:
-        raise BadFault(f"when.p is {when.p!r}. Type a chance between 0 and 1")
+        raise BadFault(f"when.p is {when.p!r:.80}. Type a chance between 0 and 1")
+    if not isinstance(when.seed, int):
+        raise BadFault(f"when.seed is {when.seed!r:.80}. Type a whole number")
     return when
 
 
 def _only(given: dict[str, Any], known: tuple[str, ...], what: str) -> None:
     for name in given:
         if name not in known:
-            raise BadFault(f"a {what} has no {name!r}. Known: {', '.join(known)}")
+            raise BadFault(f"a {what} has no {name!r:.80}. Known: {', '.join(known)}")

@@ -8,11 +8,12 @@ cannot send without asking first.
 
 from __future__ import annotations
 
+import json
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
 from cio_middleware.sandbox.reading import header, own_origin
 
@@ -39,7 +40,7 @@ class Guards:
         await (refusal or self._app)(scope, receive, send)
 
 
-def refuse(scope: Scope) -> JSONResponse | None:
+def refuse(scope: Scope) -> Response | None:
     """Return the refusal of a request that must not get through."""
     host = header(scope, "host") or ""
     if not _OWN_HOST.fullmatch(host):
@@ -75,9 +76,17 @@ def refuse(scope: Scope) -> JSONResponse | None:
     return None
 
 
-def problem(status: int, code: str, message: str, fix: str) -> JSONResponse:
+def problem(status: int, code: str, message: str, fix: str) -> Response:
     """Return an error of the sandbox itself: what happened, and what to type."""
-    return JSONResponse({"error": {"code": code, "message": message, "fix": fix}}, status_code=status)
+    return shown({"error": {"code": code, "message": message, "fix": fix}}, status)
+
+
+def shown(value: Any, status: int = HTTPStatus.OK) -> Response:
+    """Return an answer of the sandbox's own that carries JSON."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    # A payload may hold half a surrogate pair, which is no UTF-8: it goes out as the escape that it came in as.
+    body = text.encode("utf-8", "backslashreplace")
+    return Response(body, status, media_type="application/json", headers={"cache-control": "no-store"})
 
 
 def _port(scope: Scope) -> int | str:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 KNOWN = ("name", "person", "kind", "verdict", "good", "since", "before", "limit", "workspace")
 
+DIGITS = 18
+"""Digits of a number in a query or a path at most."""
+
 
 class BadFilter(ValueError):
     """A filter that cannot be read; the message says what may be typed."""
@@ -67,10 +70,10 @@ def read(query: Mapping[str, str]) -> Filter:
     """
     for name in query:
         if name not in KNOWN:
-            raise BadFilter(f"{name!r} is no filter. Known: {', '.join(KNOWN)}")
+            raise BadFilter(f"{name!r:.80} is no filter. Known: {', '.join(KNOWN)}")
     verdict = query.get("verdict")
     if verdict is not None and verdict not in set(Verdict):
-        raise BadFilter(f"{verdict!r} is no verdict. Known: {', '.join(Verdict)}")
+        raise BadFilter(f"{verdict!r:.80} is no verdict. Known: {', '.join(Verdict)}")
     good = query.get("good")
     return Filter(
         name=query.get("name"),
@@ -94,8 +97,18 @@ def number(query: Mapping[str, str], name: str, default: int) -> int:
     given = query.get(name)
     if given is None:
         return default
-    if not given.isdecimal():
-        raise BadFilter(f"{name} is {given!r}. Type a whole number")
+    return whole(name, given)
+
+
+def whole(name: str, given: str) -> int:
+    """
+    Read the text of one whole number.
+
+    Raises:
+        BadFilter: when it is none, or has more than `DIGITS` digits.
+    """
+    if not given.isdecimal() or len(given) > DIGITS:
+        raise BadFilter(f"{name} is {given!r:.80}. Type a whole number of at most {DIGITS} digits")
     return int(given)
 
 

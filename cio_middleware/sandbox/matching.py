@@ -58,18 +58,18 @@ def mistake(pattern: Any) -> str | None:
         return None
     for key, operand in pattern.items():
         if key.startswith("$") and key not in OPERATORS:
-            return f"{key} is no operator. Known: {', '.join(OPERATORS)}"
+            return f"{key:.80} is no operator. Known: {', '.join(OPERATORS)}"
         if key == "$regex" and not _compiles(operand):
-            return f'$regex {operand!r} is no regular expression. Type a string such as "^order_"'
+            return f'$regex {operand!r:.80} is no regular expression. Type a string such as "^order_"'
         if key == "$in" and not isinstance(operand, list):
-            return f"$in takes a list, not {operand!r}"
+            return f"$in takes a list, not {operand!r:.80}"
     return next((found for part in pattern.values() if (found := mistake(part))), None)
 
 
 def _compiles(expression: Any) -> bool:
     try:
         re.compile(expression)
-    except (re.error, TypeError):
+    except (re.error, TypeError, ValueError, RecursionError, OverflowError):
         return False
     return True
 

@@ -95,7 +95,7 @@ def _segment_ids(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:
 def _delivery(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:  # noqa: ARG001
     if not isinstance(op.identifiers, dict) or not op.identifiers.get("id"):
         yield checks.required("identifiers.id", "id", "Send the id of the delivery.")
-    if op.name not in {"opened", "converted", "delivered"}:
+    if op.name not in ("opened", "converted", "delivered"):  # no set: also a list may come, which has no hash
         yield checks.invalid("E-metric", "name", "name must be opened, converted or delivered", f"it is {op.name!r}")
     if not isinstance(op.attributes, dict) or not op.attributes.get("device_token"):
         yield checks.required("attributes.device_token", "device_token")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from cio_middleware.sandbox.matching import matches, mistake, nearest
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from cio_middleware.sandbox.store import Workspace
 
 LONGEST_MS = 60_000
+EXAMPLE = '{"match": {"name": "order_completed"}, "timeout_ms": 2000}'
 
 
 class BadWait(ValueError):
@@ -60,14 +62,14 @@ def read(given: Any) -> Wish:
         BadWait: naming what is wrong.
     """
     if not isinstance(given, dict) or not isinstance(given.get("match"), dict):
-        raise BadWait('a wait has a match. Type: {"match": {"name": "order_completed"}, "timeout_ms": 2000}')
+        raise BadWait(f"a wait has a match. Type: {EXAMPLE}")
     wrong = mistake(given["match"])
     if wrong is not None:
         raise BadWait(wrong)
     numbers = {name: given.get(name) for name in ("count", "exactly", "at_most", "since", "timeout_ms", "settle_ms")}
     for name, value in numbers.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
-            raise BadWait(f"{name} is {value!r}. Type a number of at least 0")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf):
+            raise BadWait(f"{name} is {value!r:.80}. Type a number of at least 0")
     least, most = _bounds(numbers)
     since, timeout, settle = (numbers[name] or 0 for name in ("since", "timeout_ms", "settle_ms"))
     timeout = 2000 if numbers["timeout_ms"] is None else min(timeout, LONGEST_MS)

@@ -106,11 +106,23 @@ def _success(answer: Response, count: int | None) -> Outcome:
         # Whatever the index says, there is nothing else that it could be about.
         return Outcome(Verdict.TAKEN, status, "rejected", {0: why})
     refused: dict[int, str] = {}
-    for error in errors if isinstance(errors, list) else ():
-        index = error.get("batch_index") if isinstance(error, dict) else None
-        if isinstance(index, int) and not isinstance(index, bool) and 0 <= index < count:
-            refused.setdefault(index, _describe(error))
-    return Outcome(Verdict.TAKEN, status, "rejected" if refused else "", refused)
+    for error in errors if isinstance(errors, list) else [None]:
+        index = _index(error, count)
+        if index is None:
+            # Something is refused and nobody says what: smaller requests leave less to doubt.
+            return Outcome(Verdict.TOO_LARGE, status, "unclear")
+        refused.setdefault(index, _describe(error))
+    return Outcome(Verdict.TAKEN, status, "rejected", refused)
+
+
+def _index(error: object, count: int) -> int | None:
+    """Which item an error is about; None when it does not say, or names one that was not sent."""
+    given = error.get("batch_index") if isinstance(error, dict) else None
+    if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) < 7:
+        given = int(given)
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 <= given < count or given != int(given):
+        return None
+    return int(given)
 
 
 def retry_after(answer: Response) -> float | None:

@@ -88,12 +88,12 @@ def ledgers(reports: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
 def costs(reports: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     """Microseconds that the middleware added to a request, and that a verb took."""
     heads = ("no event", "with events", *VERBS)
-    yield f"  {'µs':12}p50 / p99 of what the middleware adds to a request, and of each verb"
+    yield f"  {'µs':12}p50 / p99 added to a request by the middleware, taken by a verb"
     yield f"  {'':12}" + "".join(f"{head:>13}" for head in heads)
     for shop, report in reports.items():
         columns = (report["idle"], report["busy"], *(report["verbs"][verb] for verb in VERBS))
         yield f"  {shop:12}" + "".join(f"{p50_p99(values):>13}" for values in columns)
-    yield f"  {'':12}The p99 on a busy machine, as this one is now, is mostly the machine."
+    yield f"  {'':12}The p99 on a busy machine, like this one, is mostly the machine."
 
 
 def proof(count: int, people: int, strangers: int) -> Iterable[str]:
@@ -107,11 +107,15 @@ def proof(count: int, people: int, strangers: int) -> Iterable[str]:
 
 
 def p50_p99(nanoseconds: Sequence[int]) -> str:
-    """The median and the 99th percentile, in microseconds."""
+    """The median and the 99th percentile, in microseconds, in no more than a column of the table takes."""
     if len(nanoseconds) < 2:
         return "-"
     cuts = statistics.quantiles(nanoseconds, n=100, method="inclusive")
-    return f"{cuts[49] / 1000:.0f} / {cuts[98] / 1000:.0f}"
+    return f"{_at_most(cuts[49] / 1000, 999)} / {_at_most(cuts[98] / 1000, 9999)}"
+
+
+def _at_most(microseconds: float, most: int) -> str:
+    return f"{microseconds:.0f}" if microseconds <= most else f">{most}"
 
 
 def _width(head: str) -> int:

@@ -29,8 +29,10 @@ class Seen:
 @dataclass(frozen=True, slots=True)
 class Row:
     """
-    One line of the table, in events. `sent_again` counts those of a repeated request, not requests. An `identify` that
-    comes twice is applied twice, to no effect: a repeat as well.
+    One line of the table, in events.
+
+    `sent_again` counts the events of a repeated request, never requests. An `identify` that comes twice is applied
+    twice, to no effect: a repeat as well.
     """
 
     name: str

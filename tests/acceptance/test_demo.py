@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cio_middleware.testing import SeenEvent, SeenPerson, SeenRequest
-from examples.demo import verdict
+from examples.demo import show, verdict
 from examples.demo.visitors import Deed, Person, Step, plan
 
 ROOT = Path(__file__).parents[2]
@@ -50,6 +50,14 @@ def test_the_demo_proves_that_nothing_is_lost():
     assert f"PROVED      All {captured} are in Customer.io exactly once" in run.stdout
     assert max(map(len, run.stdout.splitlines())) <= 80
     assert run.stderr == ""
+
+
+def test_a_machine_that_stalls_does_not_break_the_table():
+    """Whatever was measured, a line stays within 80 columns."""
+    report = {"idle": [10**10] * 9, "busy": [20_000] * 9, "verbs": {verb: [10**10] * 9 for verb in show.VERBS}}
+    lines = list(show.costs({"starlette": report}))
+    assert max(map(len, lines)) <= show.WIDTH
+    assert " >999 / >9999      20 / 20 >999 / >9999" in lines[2]
 
 
 def test_the_demo_notices_one_request_that_is_lost():

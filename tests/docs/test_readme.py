@@ -84,7 +84,7 @@ def test_an_example_works_in_an_empty_folder(framework, sandbox, tmp_path):
 
 @pytest.mark.parametrize("framework", SERVERS)
 def test_an_event_that_waits_when_the_server_is_told_to_stop_is_delivered(framework, sandbox, tmp_path):
-    """The servers of the README end in the normal way on SIGTERM, so nothing that is queued is lost."""
+    """On SIGTERM uvicorn ends the lifespan and gunicorn exits in the normal way: either delivers what is queued."""
     (tmp_path / "shop.py").write_text(example(framework), "utf-8")
     command, path = SERVERS[framework]
 
@@ -92,6 +92,43 @@ def test_an_event_that_waits_when_the_server_is_told_to_stop_is_delivered(framew
         httpx.post(url + path, trust_env=False)
 
     assert sandbox.count("order_placed") == 1
+
+
+def test_without_a_lifespan_uvicorn_loses_what_waits(sandbox, tmp_path):
+    """It raises SIGTERM again after its shutdown, so no exit handler runs, and there is no hook: the page says so."""
+    (tmp_path / "shop.py").write_text(example("starlette"), "utf-8")
+    command, path = SERVERS["starlette"]
+
+    with serving(tmp_path, [*command, "--lifespan", "off"], {**sandbox.settings, "flush_interval": "60"}) as url:
+        httpx.post(url + path, trust_env=False)
+
+    assert sandbox.count("order_placed") == 0
+    assert "| uvicorn with `--lifespan off` |" in (ROOT / "docs/explanation/delivery.md").read_text("utf-8")
+
+
+def test_the_first_sight_of_the_sandbox_is_good(sandbox, tmp_path):
+    """What the README shows of the sandbox's terminal is what it prints, but for the time."""
+    from cio_middleware.cli.sandbox import GLYPHS
+
+    (tmp_path / "shop.py").write_text(example("starlette"), "utf-8")
+    command, path = SERVERS["starlette"]
+    with serving(tmp_path, command, {**sandbox.settings, "flush_interval": "0.1"}) as url:
+        httpx.post(url + path, trust_env=False)
+        sandbox.wait_for("order_placed", timeout=10)
+
+    assert [(GLYPHS[event.verdict], event.kind, event.person) for event in sandbox.events()] == [
+        ("●", "identify", "ada"),
+        ("●", "event", "ada"),
+    ]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorials/first-event.md"])
+def test_the_legend_is_that_of_the_sandbox(page):
+    """The signs mean on the page what they mean in the terminal, and each has its meaning."""
+    from cio_middleware.cli.sandbox import GLYPHS, LEGEND
+
+    assert LEGEND in (ROOT / page).read_text("utf-8")
+    assert set(GLYPHS.values()) == {meaning[0] for meaning in LEGEND.split("  ")}
 
 
 def test_the_readme_has_one_example_for_each_framework():

@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from cio_middleware import Client, DropReason, InvalidEvent, Settings, _semconv, _values, exceptions
+from cio_middleware import Client, DropReason, InvalidEvent, Settings, _semconv, _values, configure, exceptions
 from docs import tables
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +51,27 @@ def test_every_default_of_the_page_can_be_typed():
             read = getattr(Settings.from_env({code(variable)[0]: value}), code(name)[0])
             assert read == getattr(Settings(), code(name)[0]), name
             assert {"true, false": bool, "whole number": int, "number": float, "text": str}[kind] is type(read)
+
+
+@pytest.mark.parametrize(
+    "settings_of",
+    [Settings.from_env, lambda **given: Client.from_env(**given).settings, lambda **given: configure(**given).settings],
+    ids=["Settings.from_env", "Client.from_env", "configure"],
+)
+def test_an_argument_wins_over_the_environment_and_that_over_the_default(settings_of, monkeypatch):
+    """What the page says of the three that read the environment."""
+    for name, value in {"SITE_ID": "dev", "API_KEY": "dev", "FLUSH_AT": "7", "FLUSH_INTERVAL": "8"}.items():
+        monkeypatch.setenv(f"CUSTOMERIO_{name}", value)
+
+    settings = settings_of(backend="null", flush_interval=0.1)
+
+    assert (settings.flush_interval, settings.flush_at, settings.max_age) == (0.1, 7, Settings().max_age)
+
+
+def test_settings_by_themselves_read_no_environment(monkeypatch):
+    """`Settings(...)` has arguments and defaults alone."""
+    monkeypatch.setenv("CUSTOMERIO_FLUSH_AT", "7")
+    assert Settings().flush_at == 100
 
 
 def test_every_error_is_on_its_page():

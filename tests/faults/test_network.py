@@ -281,9 +281,9 @@ def test_a_client_of_the_wrong_colour_is_refused(sandbox):
     """An async client where a sync one is needed is found at construction, with what to pass."""
     values = cio.Settings(**sandbox.settings)
     with pytest.raises(cio.ConfigurationError, match=r"httpx\.Client"):
-        cio.Client(values, http_client=httpx.AsyncClient())
+        cio.Client(values, http_client=httpx.AsyncClient())  # type: ignore[arg-type]  # that is the mistake
     with pytest.raises(cio.ConfigurationError, match=r"httpx\.AsyncClient"), httpx.Client() as http:
-        cio.Client(values, async_http_client=http)
+        cio.Client(values, async_http_client=http)  # type: ignore[arg-type]  # that is the mistake
 
 
 @pytest.mark.parametrize("given", [None, httpx, httpx2], ids=["own", "httpx", "httpx2"])

@@ -363,3 +363,88 @@ def test_what_is_parked_at_the_end_goes_out_with_what_is_known(sandbox):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert numbers(sandbox, "parked") == [0]
+
+
+def test_events_of_a_multiprocessing_child_are_delivered_at_its_end(sandbox):
+    """A child of multiprocessing ends without Python's exit handlers, and delivers what it captured all the same."""
+    done = run(
+        """
+        import multiprocessing
+        import cio_middleware as cio
+
+        def work(n):
+            cio.track("work", {"n": n}, person="ada")
+
+        if __name__ == "__main__":
+            cio.track("parent", {"n": 0}, person="ada")
+            children = [multiprocessing.get_context("fork").Process(target=work, args=(n,)) for n in range(3)]
+            for child in children:
+                child.start()
+            for child in children:
+                child.join()
+            assert [child.exitcode for child in children] == [0, 0, 0]
+        """,
+        sandbox,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(numbers(sandbox, "work")) == [0, 1, 2]
+
+
+def test_a_client_that_is_made_while_the_interpreter_ends_delivers(sandbox):
+    """The first event of a process may be captured by an exit handler, when no thread can be started any more."""
+    done = run(
+        """
+        import atexit
+        import cio_middleware as cio
+        atexit.register(lambda: [cio.track("late", {"n": n}, person="ada") for n in range(3)])
+        """,
+        sandbox,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert numbers(sandbox, "late") == [0, 1, 2]
+
+
+def test_a_close_that_is_under_way_at_exit_is_waited_for(sandbox):
+    """A daemon thread closes the client while the program ends: what waits is delivered, not forgotten."""
+    done = run(
+        """
+        import threading
+        import cio_middleware as cio
+        client = cio.get_client()
+        for n in range(10):
+            client.track("step", {"n": n}, person="ada")
+        threading.Thread(target=client.close, daemon=True).start()
+        """,
+        sandbox,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert numbers(sandbox, "step") == list(range(10))
+
+
+def test_an_interrupt_never_counts_an_event_twice(sandbox):
+    """Exceptions from a signal handler, at any moment of a capture, leave a ledger without a negative number."""
+    done = run(
+        """
+        import signal
+        import cio_middleware as cio
+        client = cio.Client.from_env(flush_at=1, rate_limit=100_000)
+
+        def handler(*_):
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGALRM, handler)
+        for n in range(300):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0002 + n * 0.000002)
+                while True:
+                    client.track("step", {"n": n}, person="ada")
+            except KeyboardInterrupt:
+                pass
+            assert client.stats().balanced
+        stats = client.close(10)
+        assert stats.balanced, stats
+        """,
+        sandbox,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

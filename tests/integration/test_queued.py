@@ -447,3 +447,100 @@ def test_a_backend_is_found_by_name(tmp_path, monkeypatch, named):
     import backend_of_mine  # type: ignore[import-not-found]  # made above
 
     assert backend_of_mine.SEEN[-1] == event_id
+
+
+def test_a_log_filter_that_raises_stops_nothing(make_client, sandbox):
+    """A filter of the application's that fails in our thread costs neither the thread nor an event."""
+
+    class Fails(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            raise RuntimeError(record.name)
+
+    failing, logger = Fails(), logging.getLogger("cio_middleware")
+    sandbox.faults.script(["503", "ok*"])
+    logger.addFilter(failing)
+    try:
+        client = make_client(flush_at=1)
+        client.track("", person="ada")
+        client.track("step", person="ada")
+        assert client.flush(5)
+    finally:
+        logger.removeFilter(failing)
+    assert sandbox.count("step") == 1
+
+
+def test_a_queue_that_is_full_is_sent_at_once(make_client, sandbox):
+    """A bound below flush_at does not leave a full queue waiting for its interval."""
+    client = make_client(max_queue_events=10, flush_at=100, flush_interval=3600.0)
+    for number in range(10):
+        client.track("step", {"n": number}, person="ada")
+    assert client.flush(5)
+    assert sandbox.count("step") == 10
+
+
+def test_a_clock_that_is_set_forward_expires_nothing_that_can_be_sent(make_client, sandbox, clock):
+    """Events that look too old are tried once before they are given up, and arrive."""
+    client = make_client(flush_interval=60.0, client_options={"clock": clock})
+    client.track("step", person="ada")
+    clock.step_wall(7200)
+    assert client.flush(5)
+    assert sandbox.count("step") == 1
+
+
+def test_a_processor_that_captures_is_not_called_for_ever(make_client, sandbox):
+    """An event that a processor captures is dropped with a reason; the outer one goes on."""
+    clients = []
+
+    def captures(event):
+        clients[0].track("inner", person="ada")
+        return event
+
+    clients.append(make_client(client_options={"processors": [captures]}))
+    assert clients[0].track("outer", person="ada")
+    assert clients[0].flush(5)
+    assert [event.name for event in sandbox.good] == ["outer"]
+    assert clients[0].stats().dropped == {DropReason.PROCESSOR_FAILED: 1}
+
+
+def test_a_processor_that_exits_is_accounted_for(make_client):
+    """What is no Exception passes through to the application, and its event is counted."""
+
+    def exits(event):
+        raise SystemExit(3)
+
+    client = make_client(client_options={"processors": [exits]})
+    with pytest.raises(SystemExit):
+        client.track("step", person="ada")
+    assert client.stats().dropped == {DropReason.CANCELLED: 1}
+    assert client.stats().pending == 0
+
+
+def test_a_backend_that_returns_nonsense_costs_its_event_and_no_more():
+    """A foreign backend whose emit returns no Receipt raises nothing into the application."""
+
+    class Careless:
+        def emit(self, envelope, item):
+            return None
+
+        def flush(self, timeout):
+            return True
+
+        def close(self, timeout):
+            pass
+
+    client = cio.Client(cio.Settings(site_id="s", api_key="k", backend=Careless()))
+    assert client.track("step", person="ada") is None
+    assert client.close().dropped == {DropReason.BACKEND_FAILED: 1}
+
+
+def test_dead_letters_are_bounded_in_bytes(make_client, sandbox):
+    """Large refused events do not fill the memory; what falls out is counted."""
+    sandbox.faults.script(["400*"])
+    client = make_client(flush_at=1)
+    for number in range(120):
+        client.track("step", {"n": number, "text": "x" * 90_000}, person="ada")
+    assert client.flush(20)
+    kept = sum(len(letter.item) for letter in client.dead_letters)
+    assert kept <= 8 * 1024 * 1024
+    assert client.stats().dropped[DropReason.DEAD_LETTERS_FULL] == 120 - len(client.dead_letters)
+    assert client.stats().balanced

@@ -12,7 +12,7 @@ import pytest
 from opentelemetry import baggage, context, trace
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.instrumentation.threading import ThreadingInstrumentor
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
@@ -333,3 +333,23 @@ async def test_an_event_tells_the_trace_of_its_request(traced, spans, sandbox):
     assert await client.aflush(5)
     found = {event.name: (event.context or {}).get("traceId") for event in sandbox.good}
     assert found == {"traced": trace.format_trace_id(request.get_span_context().trace_id), "untraced": None}
+
+
+@pytest.mark.parametrize("failing", ["on_start", "on_end"])
+def test_a_span_processor_that_fails_costs_no_event(make_client, sandbox, failing):
+    """What a span processor of the application's raises reaches neither the caller nor the delivery."""
+
+    class Fails(SpanProcessor):
+        pass
+
+    def fail(*_, **__):
+        raise RuntimeError("canary")
+
+    setattr(Fails, failing, fail)
+    provider = TracerProvider()
+    provider.add_span_processor(Fails())
+    client = make_client(client_options={"tracer_provider": provider})
+    event_id = client.track("step", person="ada")
+    assert client.flush(5)
+    assert sandbox.people["ada"].events == [event_id]
+    assert sandbox.duplicates("step") == 0

@@ -9,14 +9,21 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, assert_type
+from datetime import UTC, datetime
+from typing import Any, TypedDict, TypeVar, Unpack, assert_type
 
+import attrs
+import httpx
+import httpx2
+import msgspec
+import pydantic
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
 import cio_middleware as cio
 from cio_middleware import Call, Client, Event, Identity, RequestCell, Settings, Stats, bound, track_event
 from cio_middleware.asgi import CustomerIOMiddleware
+from cio_middleware.typing import About, Attributes
 from cio_middleware.wsgi import CustomerIOMiddleware as WSGIMiddleware
 
 T = TypeVar("T")
@@ -129,6 +136,45 @@ class Order:
     total: float
 
 
+@attrs.define
+class AttrsOrder:
+    """One of attrs."""
+
+    total: float
+
+
+class StructOrder(msgspec.Struct):
+    """One of msgspec."""
+
+    total: float
+
+
+class ModelOrder(pydantic.BaseModel):
+    """One of pydantic."""
+
+    total: float
+
+
+class DictOrder(TypedDict):
+    """One with declared keys."""
+
+    total: float
+
+
+def attributes_may_be_of_every_kind(client: Client, order: DictOrder) -> None:
+    """Attributes."""
+    kinds: list[Attributes] = [order, Order(1.0), AttrsOrder(1.0), StructOrder(1.0), ModelOrder(total=1.0)]
+    for attributes in kinds:
+        client.track("e", attributes)
+    with bound(AttrsOrder(1.0)):
+        client.identify("ada", ModelOrder(total=1.0))
+
+
+def placed(client: Client, order: Order, **about: Unpack[About]) -> str | None:
+    """A verb of the application's own."""
+    return client.page("https://x/", order, **about)
+
+
 async def every_kind_keeps_its_type(shop: Shop) -> None:
     """Calls."""
     assert_type(bare(1, b="x"), float)
@@ -159,7 +205,8 @@ async def every_verb_has_its_type(client: Client, settings: Settings) -> None:
     assert_type(client.track("e", Order(1.0), person=7, timestamp=1_700_000_000), str | None)
     assert_type(client.track("e", anonymous_id="browser"), str | None)
     assert_type(client.page("https://x/"), str | None)
-    assert_type(client.screen("Cart"), str | None)
+    assert_type(client.screen("Cart", timestamp=datetime.now(UTC)), str | None)
+    assert_type(placed(client, Order(1.0), person="ada", timestamp=1.5), str | None)
     assert_type(client.identify(Identity(phone="+49"), {"plan": None}), str | None)
     assert_type(client.identify(), str | None)
     assert_type(client.flush(5), bool)
@@ -167,6 +214,7 @@ async def every_verb_has_its_type(client: Client, settings: Settings) -> None:
     assert_type(client.stats().balanced, bool)
     assert_type(await client.atrack("e"), str | None)
     assert_type(await client.apage("https://x/"), str | None)
+    assert_type(await client.ascreen("Cart", person=None), str | None)
     assert_type(await client.aidentify("ada"), str | None)
     assert_type(await client.aflush(), bool)
     assert_type(await client.aclose(), Stats)
@@ -211,3 +259,5 @@ def middlewares_are_made_as_frameworks_make_them(client: Client) -> None:
     CustomerIOMiddleware(app)
     WSGIMiddleware(lambda environ, start_response: [b""], client=client, person=lambda cell: "ada")
     Client(processors=[redact])
+    Client(http_client=httpx.Client(), async_http_client=httpx.AsyncClient())
+    Client(http_client=httpx2.Client(), async_http_client=httpx2.AsyncClient())

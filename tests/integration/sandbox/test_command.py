@@ -9,9 +9,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+import cio_middleware as cio
+from cio_middleware.cli.sandbox import LEGEND, line
+from cio_middleware.sandbox.rows import EventRow
+from cio_middleware.sandbox.verdicts import Finding, Verdict
 from cio_middleware.testing import Sandbox
 
 COMMAND = [sys.executable, "-m", "cio_middleware"]
@@ -49,6 +54,7 @@ def test_it_says_how_to_reach_it_and_prints_what_arrives(command, web):
     text, url = banner(command)
     assert f"export CUSTOMERIO_BASE_URL={url}\n" in text
     assert "export CUSTOMERIO_SITE_ID=shop CUSTOMERIO_API_KEY=dev\n" in text
+    assert f"    {LEGEND}\n" in text
     assert "Nothing leaves this computer. Ctrl-C to stop." in text
 
     web.put(f"{url}/api/v1/customers/ada", json={}, auth=("shop", "dev"))
@@ -101,7 +107,51 @@ def test_without_uvicorn_it_says_what_to_install(tmp_path):
 
 
 def test_without_a_command_it_shows_what_there_is():
-    """Wrong usage is 2, as everywhere."""
+    """The help, where an error would stand; wrong usage is 2, as everywhere."""
     refused = run()
     assert refused.returncode == 2
-    assert "COMMAND" in refused.stderr
+    assert refused.stdout == ""
+    assert "run a local Customer.io" in refused.stderr
+
+
+def test_it_says_its_version():
+    """The same as the package's."""
+    asked = run("--version")
+    assert (asked.returncode, asked.stdout) == (0, f"cio-middleware {cio.__version__}\n")
+
+
+ROW = EventRow(
+    seq=1, workspace="dev", api="track.v2", subject="person", kind="event", name="order", person="ada",
+    identifiers={"id": "ada"}, event_id=None, data={}, timestamp=None, received_at=0.0, request="r1", batch_index=0,
+    verdict=Verdict.ACCEPTED, statuses=(200,),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("attributes", "shown"),
+    [
+        ({"total": 42, "plan": "pro", "context": {"page": {}}, "_queued_at": 1}, "total=42 plan=pro"),
+        ({"note": "two words", "none": None, "items": [1, "a"]}, 'note="two words" none=null items=[1, "a"]'),
+        ({"empty": "", "trick": "a b=c"}, 'empty="" trick="a b=c"'),
+        ({"name": "\x1b[2J\u202e"}, "name=⟨U+001B⟩[2J⟨U+202E⟩"),
+        ({"text": "x" * 200}, "text=" + "x" * 42 + "…"),
+        ({}, ""),
+        ("no object", ""),
+    ],
+    ids=["plain", "quoted", "ambiguous", "hostile", "long", "none", "not-an-object"],
+)
+def test_a_line_shows_the_attributes(attributes, shown):
+    """Short, without what the library adds, and nothing in them can steer the terminal."""
+    assert line(replace(ROW, data=attributes)).rpartition("200")[2].strip() == shown
+
+
+def test_a_line_about_advice_says_what_to_do():
+    """What was stored comes with the first clause of its fix; what was refused, with Customer.io's own words."""
+    warning = Finding("W-no-identify-yet", "warning", "", "", "nobody was identified", "Identify before, or once.")
+    error = Finding("E-name", "invalid", "name", "name is too long", fix="Shorten it.")
+
+    advised = line(replace(ROW, verdict=Verdict.ACCEPTED_BUT, warnings=(warning,), data={"total": 42}))
+    refused = line(replace(ROW, verdict=Verdict.REJECTED, errors=(error,), statuses=(400,)))
+
+    assert advised.endswith("200  total=42  nobody was identified. Identify before.")
+    assert refused.endswith("400  name is too long")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from cio_middleware.testing import Sandbox
@@ -61,6 +63,18 @@ def _export(look):
         return shown
 
     return export
+
+
+@pytest.mark.parametrize("path", ["/", "/_sandbox", "/_sandbox/"])
+def test_a_browser_that_looks_around_is_told_what_there_is(own_sandbox, path, web):
+    """Plain text, until there is a page: what to export, and addresses that answer."""
+    reply = web.get(f"{own_sandbox.url}{path}")
+    assert (reply.status_code, reply.headers["content-type"]) == (200, "text/plain; charset=utf-8")
+    assert f"export CUSTOMERIO_BASE_URL={own_sandbox.url}\n" in reply.text
+    addresses = re.findall(r"http://\S+/_sandbox/v1/\w+", reply.text)
+    assert len(addresses) == 6
+    assert {web.get(address).status_code for address in addresses} == {200}
+    assert web.get(f"{own_sandbox.url}/favicon.ico").status_code == 404
 
 
 def test_looking_changes_nothing(own_sandbox, track, export, web):

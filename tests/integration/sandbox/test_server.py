@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -105,9 +108,39 @@ def test_a_handle_without_a_server_cannot_stop_it(own_sandbox):
             elsewhere.stop()
 
 
-def test_a_person_nobody_knows_is_a_key_error(sandbox):
-    """The handle's people behave as a mapping."""
+def test_a_person_nobody_knows_is_a_key_error(sandbox, http):
+    """The handle's people behave as a mapping, and the error names who is there, up to five."""
     assert "ada" not in sandbox.people
-    with pytest.raises(KeyError, match="ada"):
+    with pytest.raises(KeyError, match="nobody here is called 'ada'; nobody is here at all"):
         sandbox.people["ada"]
     assert len(sandbox.people) == 0
+
+    for number in range(7):
+        http.put(f"/api/v1/customers/u{number}", json={})
+    with pytest.raises(KeyError, match="'ada'; here: u0, u1, u2, u3, u4 and 2 more"):
+        sandbox.people["ada"]
+
+
+@pytest.mark.parametrize(
+    "look",
+    [lambda sandbox: sandbox.events(), lambda sandbox: sandbox.people["ada"], lambda sandbox: sandbox.wait_for("x")],
+    ids=["events", "people", "wait_for"],
+)
+def test_a_sandbox_that_is_down_is_named(own_sandbox, look):
+    """Which of several servers does not answer, a test should not have to guess."""
+    own_sandbox.stop()
+    with pytest.raises(ConnectionError, match=own_sandbox.url):
+        look(own_sandbox)
+
+
+def test_without_uvicorn_a_test_is_told_what_to_install(tmp_path):
+    """The server is an extra, and the error is one line that can be typed."""
+    (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError(name='uvicorn')")
+    script = (
+        "from cio_middleware.testing import Sandbox\n"
+        "try:\n    Sandbox.running().__enter__()\n"
+        "except ImportError as error:\n    print(error)"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    said = subprocess.check_output([sys.executable, "-c", script], env=env, text=True, timeout=20)
+    assert said == 'the sandbox needs uvicorn. Type: pip install "cio-middleware[sandbox]"\n'

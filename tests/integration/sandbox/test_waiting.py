@@ -115,6 +115,36 @@ def test_the_number_may_be_a_least_a_most_or_exact(sandbox, wish, status, track,
     assert len(reply.json()["matched"]) == 2
 
 
+def test_an_event_that_should_not_be_is_named(sandbox, track):
+    """The assertion shows which ones came, five at most, without what a library adds."""
+    for total in range(7):
+        track(sandbox, total=total, context={"page": {}}, _queued_at=1)
+    with pytest.raises(AssertionError) as found:
+        sandbox.assert_not_tracked("order", settle=0)
+
+    first, *events, more = str(found.value).splitlines()[:7]
+    assert first.endswith("expected count=0:  order")
+    assert events == [f'  #{total + 1} order  ada  accepted_but   {{"total": {total}}}' for total in range(5)]
+    assert more == "  and 2 more"
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda sandbox: sandbox.wait_for("nothing", timeout=0),
+        lambda sandbox: sandbox.wait({"name": "nothing"}, timeout=0),
+        lambda sandbox: sandbox.assert_not_tracked("order", settle=0),
+    ],
+    ids=["wait_for", "wait", "assert_not_tracked"],
+)
+def test_a_failure_points_at_the_line_of_the_test(sandbox, track, look):
+    """Our own frames are hidden, so what pytest shows last is the caller's."""
+    track(sandbox)
+    with pytest.raises(AssertionError) as failed:
+        look(sandbox)
+    assert {str(entry.path) for entry in failed.traceback if not entry.ishidden(failed)} == {__file__}
+
+
 def test_absence_is_watched_for_as_long_as_asked(sandbox):
     """Nothing may come within the time to settle."""
     began = time.monotonic()
