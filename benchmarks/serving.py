@@ -58,9 +58,9 @@ def in_request(player: str, url: str, events: int) -> dict[str, float]:
     took: dict[str, list[int]] = {"first": [], "further": [], "bare": []}
     values = attributes(0)
 
-    def timed(kind: str, **who: str) -> None:
+    def timed(kind: str, person: str | None = None) -> None:
         start = perf_counter_ns()
-        client.track(NAME, values, **who)
+        client.track(NAME, values, person=person)
         took[kind].append(perf_counter_ns() - start)
 
     async def handler(scope: Any, receive: Any, send: Any) -> None:

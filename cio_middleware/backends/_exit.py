@@ -43,7 +43,10 @@ def at_child_exit(part: Closable, timeout: float) -> None:
 
 def is_exiting() -> bool:
     """Whether the interpreter is past the end of the main thread, where no thread can be started any more."""
-    return not threading.main_thread().is_alive()
+    main = threading.main_thread()
+    # Up to 3.12, is_alive() takes a lock, and marks a thread as ended for good if an exception falls in between.
+    ended = getattr(main, "_is_stopped", None)
+    return not main.is_alive() if ended is None else bool(ended)
 
 
 def _close(part: weakref.ref[Any], timeout: float) -> None:

@@ -70,7 +70,10 @@ class QueuedBackend:
     def after_fork(self) -> None:
         """The worker stayed with the parent: the next event starts one here."""
         self._closed = threading.Event()
-        self._changed = threading.Condition()
+        # Held by this lock's own `with`: a Condition's is written in Python, and an exception of a signal handler can
+        # leave it locked for ever.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._worker: threading.Thread | None = None
         self._flush_to = 0
         self._rounds = 0
@@ -86,8 +89,9 @@ class QueuedBackend:
         try:
             receipt = self.queue.put(envelope, item, may_block=self.queue.blocks and self._may_wait())
             if receipt.depth == self._pace.flush_at or receipt.urgent or receipt.reason is DropReason.QUEUE_FULL:
-                with self._changed:
+                with self._lock:
                     self._changed.notify_all()
+                self._revive()
             if self._worker is None and receipt.reason is None:
                 self.wake()
         except BaseException:
@@ -114,11 +118,12 @@ class QueuedBackend:
         """Wait until everything emitted before the call is settled."""
         target = self.queue.tail
         deadline = self._clock.monotonic() + _bounded(timeout)
+        self._revive()
         if self._worker is None and self.queue.head < target:
             self._start()
             if self._worker is None:
                 self._drain(timeout)
-        with self._changed:
+        with self._lock:
             self._flush_to = max(self._flush_to, target)
             self._changed.notify_all()
         while True:
@@ -129,7 +134,7 @@ class QueuedBackend:
             left = deadline - self._clock.monotonic()
             if left <= 0 or self._worker in {None, threading.current_thread()}:
                 return False
-            with self._changed:
+            with self._lock:
                 if self._rounds == rounds:
                     self._clock.wait(self._changed, left)
 
@@ -141,7 +146,7 @@ class QueuedBackend:
         """
         timeout = _bounded(timeout)
         self.empty()
-        with self._changed:
+        with self._lock:
             first = self._closing_at is None
             if first:
                 self._closing_at = self._clock.monotonic() + timeout
@@ -163,6 +168,11 @@ class QueuedBackend:
         if worker is None or not worker.is_alive():
             self._sender.transport.close()
 
+    def _revive(self) -> None:
+        """Forget a worker that is dead: an exception of a signal handler kept it from starting."""
+        if self._worker is not None and not self._worker.is_alive():
+            self._worker = None
+
     def _abandon(self, timeout: float) -> None:
         if left := self.queue.abandon(DropReason.SHUTDOWN_TIMEOUT):
             message = "%d event(s) were not delivered within %.1f s of closing and are dropped"
@@ -177,7 +187,7 @@ class QueuedBackend:
             self._closing_at, self._hopeless = None, False
 
     def _start(self) -> None:
-        with self._changed:
+        with self._lock:
             if self._worker is not None or self._closing_at is not None:
                 return
             # A fresh context: otherwise instrumented threads make every batch a child of the request that woke us.
@@ -185,11 +195,8 @@ class QueuedBackend:
             self._worker = threading.Thread(target=run, args=(self._run,), name="cio_middleware", daemon=True)
             try:
                 self._worker.start()
-            except BaseException as error:
-                if not self._worker.is_alive():
-                    self._worker = None
-                if not isinstance(error, RuntimeError):
-                    raise
+            except RuntimeError:
+                self._worker = None
                 _PINNED.add(self)
                 message = "no thread can be started here: events wait for flush(), close() or the end of the process"
                 self._notices.trouble("worker", "none", message)
@@ -209,7 +216,7 @@ class QueuedBackend:
                 self._notices.trouble("worker", "failed", "delivery failed with %s; trying again", type(error).__name__)
                 self._pause(_RESTART_SECONDS, None)
             finally:
-                with self._changed:
+                with self._lock:
                     self._rounds += 1
                     self._changed.notify_all()
 
@@ -217,7 +224,7 @@ class QueuedBackend:
         """Wait until a batch is due and lease it; None when closing and nothing is left, or no time is."""
         while True:
             sweep_in = self._sweep()
-            with self._changed:
+            with self._lock:
                 now = self._clock.monotonic()
                 if self._closing_at is not None and (self._hopeless or now >= self._closing_at):
                     return None
@@ -294,7 +301,7 @@ class QueuedBackend:
     def _pause(self, seconds: float, because: Outcome | None) -> bool:
         if because is not None:
             self._say(because, seconds)
-        with self._changed:
+        with self._lock:
             until = self._clock.monotonic() + seconds
             while (left := until - self._clock.monotonic()) > 0:
                 if self._closing_at is not None and until > self._closing_at:

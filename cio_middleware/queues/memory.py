@@ -180,10 +180,12 @@ class MemoryQueue:
             if self._closed:
                 reason = DropReason.CLOSED
             if reason is None:
-                self._waiting.append(_Waiting(self._clock.monotonic(), envelope, item))
+                event = _Waiting(self._clock.monotonic(), envelope, item)
+                # Nothing is called in between, so no exception of a signal handler can fall between these.
                 self._tail += 1
                 self._events += 1
                 self._bytes += size
+                self._waiting.append(event)
             depth = len(self._waiting) + len(self._returned)
             urgent = self._bytes >= self._half
         if evicted:

@@ -16,6 +16,11 @@ class Bell:
     def __init__(self) -> None:
         self._waiters: set[asyncio.Future[None]] = set()
 
+    @property
+    def awaited(self) -> bool:
+        """True while somebody waits."""
+        return bool(self._waiters)
+
     def ring(self) -> None:
         """Wake everyone who waits now."""
         for waiter in self._waiters:

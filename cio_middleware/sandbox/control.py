@@ -7,17 +7,19 @@ GET never changes anything, not even by creating the workspace that it asks for.
 
 from __future__ import annotations
 
-import json
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from cio_middleware.sandbox import faultspec, listing, waiting
-from cio_middleware.sandbox.guards import problem
-from cio_middleware.sandbox.store import DEFAULT_WORKSPACE
+from cio_middleware.sandbox import faultspec, jsontext, listing, waiting
+from cio_middleware.sandbox.faults import TooManyRules
+from cio_middleware.sandbox.guards import FULL, problem
+from cio_middleware.sandbox.guards import shown as _json
+from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, read_body
+from cio_middleware.sandbox.store import DEFAULT_WORKSPACE, Full
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from cio_middleware.sandbox.store import Workspace, Workspaces
 
     Handler = Callable[["Control", Request, Workspace], Awaitable[Response]]
+
+JSON_DEPTH = 64
+"""Nesting of a body that is read."""
 
 
 class BadRequest(ValueError):
@@ -53,9 +58,20 @@ class Control:
             name = request.query_params.get("workspace") or request.headers.get("x-cio-workspace")
             select = self._workspaces.peek if method == "GET" else self._workspaces.open
             try:
+                if method != "GET":
+                    request.state.body = await read_body(request.scope, request.receive)
                 return await handler(self, request, select(name))
-            except (BadRequest, faultspec.BadFault, listing.BadFilter, waiting.BadWait) as error:
+            except (BadRequest, TooManyRules, faultspec.BadFault, listing.BadFilter, waiting.BadWait) as error:
                 return problem(HTTPStatus.BAD_REQUEST, "CIO-SBX-005", str(error), "Change the call as said.")
+            except Full as full:
+                return problem(HTTPStatus.SERVICE_UNAVAILABLE, "CIO-SBX-007", str(full), FULL)
+            except Disconnected:
+                return Response(status_code=HTTPStatus.BAD_REQUEST)  # to nobody
+            except TooLarge:
+                said = f"the body is above {BODY_BYTES} bytes"
+                reply = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "CIO-SBX-008", said, "Send less.")
+                reply.headers["connection"] = "close"
+                return reply
 
         return endpoint
 
@@ -97,7 +113,7 @@ class Control:
 
     async def event(self, request: Request, workspace: Workspace) -> Response:
         """Return one event, with what was sent."""
-        wanted = request.path_params["seq"]
+        wanted = listing.whole("the number of an event", request.path_params["seq"])
         row = next((row for row in workspace.events.newest_first() if row.seq == wanted), None)
         if row is None:
             return _missing(f"there is no event {wanted}, or it is so old that it was dropped")
@@ -112,7 +128,7 @@ class Control:
         key = request.path_params["key"]
         person = workspace.people.called(key)
         if person is None:
-            return _missing(f"nobody here is called {key!r}")
+            return _missing(f"nobody here is called {key!r:.200}")
         return _json(person.document())
 
     async def objects(self, _request: Request, workspace: Workspace) -> Response:
@@ -133,7 +149,7 @@ class Control:
 
     async def wait(self, request: Request, workspace: Workspace) -> Response:
         """Answer when what is waited for has come, or 408 with what came closest."""
-        wish = waiting.read(await _body(request))
+        wish = waiting.read(_body(request, waiting.EXAMPLE))
         outcome = await waiting.wait(workspace, wish)
         found = {"matched": outcome.matched, "waited_ms": outcome.waited_ms}
         if outcome.fulfilled:
@@ -146,21 +162,22 @@ class Control:
 
     async def add_fault(self, request: Request, workspace: Workspace) -> Response:
         """Add a rule at the end, or put a new one in the place of the one with its id."""
-        rule = workspace.faults.put(faultspec.rule(await _body(request), request.path_params.get("id", "")))
+        given = _body(request, faultspec.EXAMPLE)
+        rule = workspace.faults.put(faultspec.rule(given, request.path_params.get("id", "")))
         return _json({"id": rule.id, **workspace.faults.document()})
 
     async def drop_fault(self, request: Request, workspace: Workspace) -> Response:
         """Remove one rule."""
         wanted = request.path_params["id"]
         if not workspace.faults.drop(wanted):
-            return _missing(f"there is no fault {wanted!r}")
+            return _missing(f"there is no fault {wanted!r:.200}")
         return _json(workspace.faults.document())
 
     async def script(self, request: Request, workspace: Workspace) -> Response:
         """Start a script."""
-        given = await _body(request)
+        given = _body(request, faultspec.SCRIPT_EXAMPLE)
         if not isinstance(given, dict):
-            raise BadRequest('a script is an object. Type: {"steps": ["429;retry_after=1", "ok*"]}')
+            raise BadRequest(f"a script is an object. Type: {faultspec.SCRIPT_EXAMPLE}")
         workspace.faults.play(faultspec.script(given.get("steps", ()), given.get("match")))
         return _json(workspace.faults.document())
 
@@ -181,7 +198,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{_ROOT}/info", Control.about),
     ("GET", f"{_ROOT}/summary", Control.summary),
     ("GET", f"{_ROOT}/events", Control.events),
-    ("GET", f"{_ROOT}/events/{{seq:int}}", Control.event),
+    ("GET", f"{_ROOT}/events/{{seq}}", Control.event),
     ("GET", f"{_ROOT}/good", Control.good),
     ("GET", f"{_ROOT}/bad", Control.bad),
     ("GET", f"{_ROOT}/people", Control.people),
@@ -199,22 +216,14 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
 )
 
 
-async def _body(request: Request) -> Any:
+def _body(request: Request, example: str) -> Any:
     try:
-        return json.loads(await request.body())
-    except ValueError as error:
-        raise BadRequest("the body is not JSON") from error
+        return jsontext.read(request.state.body, JSON_DEPTH).value
+    except jsontext.NotJson as error:
+        raise BadRequest(f"{error}. Type: {example}") from error
 
 
-def _json(value: Any, status: int = HTTPStatus.OK) -> Response:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    # A payload may hold half a surrogate pair, which is no UTF-8: it goes out as the escape that it came in
-    # as.
-    body = text.encode("utf-8", "backslashreplace")
-    return Response(body, status, media_type="application/json", headers={"cache-control": "no-store"})
-
-
-def _missing(message: str) -> JSONResponse:
+def _missing(message: str) -> Response:
     return problem(HTTPStatus.NOT_FOUND, "CIO-SBX-006", message, "Look at the list above it.")
 
 

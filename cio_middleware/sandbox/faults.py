@@ -182,6 +182,11 @@ class Faults:
         """Start a script from its first step, in place of the one before."""
         self._script, self._step = script, 0
 
+    @property
+    def none_set(self) -> bool:
+        """True when there is neither a rule nor a script."""
+        return not self._rules and self._script is None
+
     def clear(self) -> None:
         """Remove everything."""
         self._rules.clear()

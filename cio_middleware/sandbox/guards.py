@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MUTATION_HEADER = "X-Cio-Sandbox"
 CONTROL = "/_sandbox/"
+FULL = "Reuse a site id, free one with POST /_sandbox/v1/reset?workspace=<site id>, or start the sandbox again."
 _OWN_HOST = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 
 

@@ -7,8 +7,11 @@ with an anonymous id, or the holder of an identifier that only events have named
 
 from __future__ import annotations
 
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from cio_middleware.sandbox.ring import trim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +50,7 @@ class Person:
         cio_id: The identifier that Customer.io gives and never changes.
         identifiers: id, email, phone and anonymous_id, those that are known.
         identified: False for a stranger.
+        moments: The newest of their timeline, as many as `People` keeps of each.
         changed_at: Unix seconds of the newest attribute change; an older one is skipped.
         linked_at: When its anonymous id was linked, in Unix seconds.
     """
@@ -58,7 +62,7 @@ class Person:
     devices: dict[str, dict[str, Any]] = field(default_factory=dict)
     relationships: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     segments: set[str] = field(default_factory=set)
-    moments: list[Moment] = field(default_factory=list)
+    moments: deque[Moment] = field(default_factory=deque)
     merged: list[str] = field(default_factory=list)
     changed_at: float = float("-inf")
     linked_at: float | None = None
@@ -86,13 +90,22 @@ class Person:
 
 
 class People:
-    """The profiles of one workspace, found by any of their identifiers."""
+    """
+    The profiles of one workspace, found by any of their identifiers.
 
-    def __init__(self) -> None:
-        self._by_cio_id: dict[str, Person] = {}
+    Args:
+        count: Profiles at most, and as many suppressed identifiers: `trim` lets the oldest go.
+        moments: Entries at most in the timeline of each; the oldest goes first.
+    """
+
+    def __init__(self, count: int, moments: int) -> None:
+        self._by_cio_id: OrderedDict[str, Person] = OrderedDict()
         self._index: dict[tuple[str, str], Person] = {}
-        self._suppressed: set[tuple[str, str]] = set()
+        self._suppressed: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._count = count
+        self._moments = moments
         self._minted = 0
+        self.evicted = 0
 
     def __iter__(self) -> Iterator[Person]:
         return iter(self._by_cio_id.values())
@@ -115,7 +128,7 @@ class People:
         person = self.find(kind, value)
         if person is None:
             self._minted += 1
-            person = Person(f"{0x03000000 + self._minted:08x}")
+            person = Person(f"{0x03000000 + self._minted:08x}", moments=deque(maxlen=self._moments))
             self._by_cio_id[person.cio_id] = person
             self.claim(person, kind, value)
         return person
@@ -134,13 +147,21 @@ class People:
         for kind, value in person.identifiers.items():
             self._index.pop(_entry(kind, value), None)
 
+    def trim(self) -> None:
+        """Let the oldest profiles and suppressions go, until there are not too many."""
+        while len(self._by_cio_id) > self._count:
+            self.forget(next(iter(self._by_cio_id.values())))
+            self.evicted += 1
+        trim(self._suppressed, self._count)
+
     def absorb(self, primary: Person, secondary: Person) -> None:
         """Move what the secondary has and the primary lacks, then delete the secondary."""
         primary.attributes = {**secondary.attributes, **primary.attributes}
         primary.devices = {**secondary.devices, **primary.devices}
         primary.relationships = {**secondary.relationships, **primary.relationships}
         primary.segments |= secondary.segments
-        primary.moments = sorted([*primary.moments, *secondary.moments], key=lambda moment: moment.seq)
+        moments = sorted([*primary.moments, *secondary.moments], key=lambda moment: moment.seq)
+        primary.moments = deque(moments, primary.moments.maxlen)
         primary.merged += [*secondary.identifiers.values(), *secondary.merged]
         self.forget(secondary)
 
@@ -153,11 +174,11 @@ class People:
                 _entry(named, person.identifiers[named]) for named in ("id", "email") if named in person.identifiers
             }
             self.forget(person)
-        self._suppressed |= blocked
+        self._suppressed.update(dict.fromkeys(blocked))
 
     def unsuppress(self, kind: str, value: str) -> None:
         """Free an identifier; what was deleted stays deleted."""
-        self._suppressed.discard(_entry(kind, value))
+        self._suppressed.pop(_entry(kind, value), None)
 
     def suppressed(self, kind: str, value: str) -> bool:
         """Return True when calls for this identifier are ignored."""

@@ -1,5 +1,5 @@
 """
-A bounded history: the newest items, within a count and a weight, and how many older ones had to go.
+Bounded histories: the newest items, within a count and a weight, and how many older ones had to go.
 """
 
 from __future__ import annotations
@@ -8,9 +8,38 @@ from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
+    from collections import OrderedDict
     from collections.abc import Iterator
 
 T = TypeVar("T")
+K = TypeVar("K")
+
+
+def trim(mapping: OrderedDict[K, T], count: int) -> None:
+    """Let go of the oldest entries until so many are left."""
+    while len(mapping) > count:
+        mapping.popitem(last=False)
+
+
+class Latest(Generic[T]):
+    """The newest `count` values that were added, to ask whether one is among them."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._order: deque[T] = deque()
+        self._values: set[T] = set()
+
+    def add(self, value: T) -> None:
+        """Remember a value, and forget the oldest when there are too many; one that is known keeps its place."""
+        if value in self._values:
+            return
+        self._order.append(value)
+        self._values.add(value)
+        if len(self._order) > self._count:
+            self._values.discard(self._order.popleft())
+
+    def __contains__(self, value: object) -> bool:
+        return value in self._values
 
 
 class Ring(Generic[T]):

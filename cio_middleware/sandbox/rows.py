@@ -88,6 +88,13 @@ class RequestRow:
     took_ms: float
     events: tuple[int, int] | None
 
+    @property
+    def weight(self) -> int:
+        """Bytes of what was received: body, address and headers."""
+        return (
+            self.size + len(self.path) + len(self.query) + sum(len(name) + len(value) for name, value in self.headers)
+        )
+
     def document(self) -> dict[str, Any]:
         """Return the row as it appears in the control API."""
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from cio_middleware.sandbox.advice import Situation, advise, is_ulid
@@ -18,8 +19,9 @@ from cio_middleware.sandbox.bell import Bell
 from cio_middleware.sandbox.effects import Setting, apply
 from cio_middleware.sandbox.faults import Faults
 from cio_middleware.sandbox.fidelity import Fidelity
+from cio_middleware.sandbox.jsontext import has_non_finite
 from cio_middleware.sandbox.people import People
-from cio_middleware.sandbox.ring import Ring
+from cio_middleware.sandbox.ring import Latest, Ring, trim
 from cio_middleware.sandbox.rows import EventRow, RequestRow
 from cio_middleware.sandbox.rules import objections
 from cio_middleware.sandbox.verdicts import Finding, Verdict
@@ -31,19 +33,39 @@ if TYPE_CHECKING:
 
 DEFAULT_WORKSPACE = "dev"
 
+NAME_CHARS = 500
+"""Characters of a name by which the counters tell names apart."""
+
+OTHER_NAMES = "(other names)"
+"""Where the counters put a name that is new when there are too many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
     """
-    How much history a workspace keeps; the oldest goes first, and what went is counted.
+    How much a workspace keeps, and how many of them there are; the oldest goes first.
 
     Attributes:
         events: Rows, and as many requests; None means no bound.
         size: Bytes of what was received, for events and again for requests; None means no bound.
+        ids: ULIDs by which a repeat is known. An older one is stored as a new event.
+        tries: Operations whose earlier requests are known, for the statuses of a row.
+        statuses: Requests that are known of each, the newest.
+        people: Profiles, and as many objects and as many suppressed identifiers.
+        moments: Entries in the timeline of each person.
+        names: Names that have counters of their own; later ones are counted together.
+        workspaces: Site ids; one more is refused, unless one of them is empty and gives way.
     """
 
     events: int | None = 5000
     size: int | None = 64 * 1024 * 1024
+    ids: int = 1_000_000
+    tries: int = 100_000
+    statuses: int = 1000
+    people: int = 100_000
+    moments: int = 10_000
+    names: int = 10_000
+    workspaces: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +105,20 @@ class Workspace:
 
     def _empty(self) -> None:
         capacity = self._house.capacity
-        self.people = People()
-        self.objects: dict[tuple[str, str], dict[str, Any]] = {}
+        self.people = People(capacity.people, capacity.moments)
+        self.objects: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
         self.events: Ring[EventRow] = Ring(capacity.events, capacity.size)
         self.requests: Ring[RequestRow] = Ring(capacity.events, capacity.size)
         self.verdicts: Counter[str] = Counter()
         self.names: dict[str, Counter[str]] = {}
         self.requested = 0
-        self._seen: set[str] = set()
-        self._tries: dict[str, tuple[int | str, ...]] = {}
+        self._seen: Latest[str] = Latest(capacity.ids)
+        self._tries: OrderedDict[str | bytes, tuple[int | str, ...]] = OrderedDict()
+
+    @property
+    def empty(self) -> bool:
+        """True when nothing would be lost with it: no request came, no fault is set and nobody waits."""
+        return not self.requested and self.faults.none_set and not self.bell.awaited
 
     def reset(self) -> None:
         """
@@ -119,10 +146,14 @@ class Workspace:
         errors = objections(op, self._house.fidelity)
         if errors:
             return Judgement(op, self.seq, Verdict.REJECTED, self._named(op), errors)
+        if self._house.fidelity.non_finite == "discard" and has_non_finite(op.sent):
+            return Judgement(op, self.seq, Verdict.IGNORED, self._named(op), (_NON_FINITE,))
         ulid = _ulid(op)
         if ulid in self._seen:
             return Judgement(op, self.seq, Verdict.DUPLICATE, self._named(op))
         effect = apply(op, Setting(self.people, self.objects, self._house.fidelity, now, self.seq))
+        self.people.trim()
+        trim(self.objects, self._house.capacity.people)
         if not effect.verdict.stored:
             return Judgement(op, self.seq, effect.verdict, effect.person, effect.findings)
         if ulid is not None:
@@ -144,12 +175,18 @@ class Workspace:
             row = self._row(judged, request)
             self.events.append(row, judged.op.size)
             self.verdicts[row.verdict] += 1
-            self.names.setdefault(row.name or row.kind, Counter())[row.verdict] += 1
+            self._counter(row.name or row.kind)[row.verdict] += 1
             if self._house.on_event is not None:
                 self._house.on_event(row)
-        self.requests.append(request, request.size)
+        self.requests.append(request, request.weight)
         self.requested += 1
         self.bell.ring()
+
+    def _counter(self, name: str) -> Counter[str]:
+        name = name[:NAME_CHARS]
+        if name not in self.names and len(self.names) >= self._house.capacity.names:
+            name = OTHER_NAMES
+        return self.names.setdefault(name, Counter())
 
     def _row(self, judged: Judgement, request: RequestRow) -> EventRow:
         op = judged.op
@@ -179,12 +216,14 @@ class Workspace:
         # A ULID tells repeats apart for ever. Anything else is only known by its bytes, and saying the same thing twice
         # is no retry: such a chain ends with the first request that no fault answered.
         ulid = _ulid(op)
-        key = ulid or json.dumps([op.kind, op.identifiers, op.sent], sort_keys=True)
+        key = ulid or _digest(op)
         outcome = request.status if request.status is not None else request.fault or "none"
-        tries = (*self._tries.pop(key, ()), outcome)
+        capacity = self._house.capacity
+        tries = (*self._tries.pop(key, ()), outcome)[-capacity.statuses :]
         answered = request.status is not None and request.fault in {None, "latency", "partial"}
         if ulid or not answered:
             self._tries[key] = tries
+            trim(self._tries, capacity.tries)
         return tries
 
     def next_request(self) -> str:
@@ -206,6 +245,7 @@ class Workspace:
             "by_verdict": {str(verdict): self.verdicts[verdict] for verdict in Verdict},
             "by_name": {name: dict(counts) for name, counts in self.names.items()},
             "people": len(self.people),
+            "people_evicted": self.people.evicted,
             "requests": self.requested,
             "kept": len(self.events),
             "evicted": self.events.evicted,
@@ -215,6 +255,20 @@ class Workspace:
 def _ulid(op: Operation) -> str | None:
     """Return what Customer.io knows a repeat of this event by, in capitals; None when it knows it by nothing."""
     return op.event_id.upper() if op.is_event and is_ulid(op.event_id) else None
+
+
+def _digest(op: Operation) -> bytes:
+    said = json.dumps([op.kind, op.identifiers, op.sent], sort_keys=True)
+    return blake2b(said.encode(), digest_size=16).digest()
+
+
+_NON_FINITE = Finding(
+    "I-non-finite", "ignored", "", "", "a number in it is not finite, and Customer.io discards the update", "Send null."
+)
+
+
+class Full(Exception):
+    """There are as many workspaces as the sandbox keeps; the message says so."""
 
 
 class Workspaces:
@@ -229,8 +283,20 @@ class Workspaces:
         return iter(self._open.values())
 
     def open(self, name: str | None) -> Workspace:
-        """Return the workspace of a site id, a new one if there is none; see `peek` for None."""
+        """
+        Return the workspace of a site id, a new one if there is none; see `peek` for None.
+
+        When there are too many, an empty one gives way, and its numbers begin anew when it comes back.
+
+        Raises:
+            Full: when there is one too many and none is empty.
+        """
         workspace = self.peek(name)
+        if workspace.name not in self._open and len(self._open) >= self.house.capacity.workspaces:
+            unused = next((known for known in self if known.empty), None)
+            if unused is None:
+                raise Full(f"the sandbox has {len(self._open)} workspaces, one for each site id, and keeps no more")
+            del self._open[unused.name]
         return self._open.setdefault(workspace.name, workspace)
 
     def peek(self, name: str | None) -> Workspace:

@@ -5,13 +5,16 @@ The emulated endpoints as an ASGI app: read, plan, wait if told to, carry out, a
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from cio_middleware.sandbox import replies
 from cio_middleware.sandbox.answering import answer
 from cio_middleware.sandbox.emulator import Emulator
 from cio_middleware.sandbox.faults import OK
+from cio_middleware.sandbox.guards import FULL, problem
 from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, call_from, read_body
+from cio_middleware.sandbox.store import Full
 from cio_middleware.sandbox.verdicts import Finding
 
 if TYPE_CHECKING:
@@ -36,7 +39,12 @@ class Track:
         except TooLarge:
             await answer(_too_large(scope["path"]), OK, scope, receive, send)
             return
-        plan = self._emulator.plan(call_from(scope, body, self._clock()))
+        try:
+            plan = self._emulator.plan(call_from(scope, body, self._clock()))
+        except Full as full:
+            refusal = problem(HTTPStatus.SERVICE_UNAVAILABLE, "CIO-SBX-007", str(full), FULL)
+            await refusal(scope, receive, send)
+            return
         if plan.decision.delay_ms:
             try:
                 await asyncio.sleep(plan.decision.delay_ms / 1000)

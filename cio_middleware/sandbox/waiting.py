@@ -68,7 +68,9 @@ def read(given: Any) -> Wish:
         raise BadWait(wrong)
     numbers = {name: given.get(name) for name in ("count", "exactly", "at_most", "since", "timeout_ms", "settle_ms")}
     for name, value in numbers.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf):
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < inf
+        ):
             raise BadWait(f"{name} is {value!r:.80}. Type a number of at least 0")
     least, most = _bounds(numbers)
     since, timeout, settle = (numbers[name] or 0 for name in ("since", "timeout_ms", "settle_ms"))

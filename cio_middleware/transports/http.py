@@ -1,9 +1,9 @@
 """
 HTTP by httpx or httpx2: one pool of connections, made at the first send and anew after a fork.
 
-Three things are added to what the library does: a deadline over the whole call, which a server that drips one byte a
-second cannot stretch; a cap on what is read of an answer; and silence, because the library logs every URL at INFO and
-a URL of the Track API may hold a person's id.
+Four things are added to what the library does: a deadline over the whole call, which a server that drips one byte a
+second cannot stretch; a cap on what is read of an answer; silence, because the library logs every URL at INFO and a URL
+of the Track API may hold a person's id; and no key in any frame that an exception carries away.
 """
 
 from __future__ import annotations
@@ -11,20 +11,25 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401 - else the first connection imports it in our thread, which a fork may cut off
 import logging
 import platform
+import socket
+import ssl
+import sys
 import threading
 import time
+import traceback
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .._fork import WATCH
 from .._semconv import VERSION
-from .._settings import is_loopback
 from ..exceptions import ConfigurationError
-from ..typing import Answer, Failure, Request, Response
+from ..typing import Answer, AsyncHTTPClient, Failure, HTTPClient, Request, Response
 
 if TYPE_CHECKING:
     import asyncio
@@ -45,39 +50,37 @@ Credentials = Callable[[], tuple[str, str]]
 """Returns site id and API key; asked at each request, so that a rotated key is used at once."""
 
 
-class HTTPClient(Protocol):
-    """What is needed of `httpx.Client` or `httpx2.Client`; a Protocol, so that neither must be imported to type it."""
+class _Auth:
+    """
+    Signs a request, as httpx and httpx2 let a callable do.
 
-    def stream(
-        self,
-        method: str,
-        url: str,
-        *,
-        content: bytes,
-        headers: Mapping[str, str],
-        auth: tuple[str, str],
-        timeout: float,
-        follow_redirects: bool,
-    ) -> Any:
-        """A context manager that sends the request and yields the response, unread."""
-        ...
+    The key is asked for here and nowhere else, so that no frame that waits for the network holds it.
+    """
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    def __call__(self, request: Any) -> Any:
+        request.headers["Authorization"] = _basic(*self._credentials())
+        return request
+
+    def __repr__(self) -> str:
+        return "<credentials>"
 
 
 class HttpTransport:
     """The `Transport` of threads."""
 
     def __init__(self, credentials: Credentials, client: HTTPClient | None = None) -> None:
-        self._credentials = credentials
+        self._auth = _Auth(credentials)
         self._given = client
         self._made: httpx.Client | None = None
         self._inherited: list[httpx.Client] = []
-        self._lock = threading.Lock()
+        # A signal's handler may capture, and thus come here, while its own thread is here.
+        self._lock = threading.RLock()
         if client is None:
             # Now, and not at the first send, so that the first event is as quick as the others.
-            with WATCH.one_at_a_time():
-                from . import _deadline  # noqa: F401
-
-            _silence_named("httpx")
+            _import_httpx()
         _silence(client)
 
     def after_fork(self) -> None:
@@ -85,21 +88,31 @@ class HttpTransport:
         if self._made is not None:
             self._inherited.append(self._made)
         self._made = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def send(self, base_url: str, request: Request, timeout: float) -> Answer:
-        """One POST. A client that was given bounds each read by `timeout`; our own bounds the whole call."""
+        """
+        One POST. A client that was given bounds each read by `timeout`; our own bounds the whole call.
+
+        Raises:
+            BaseException: what the application itself raised in this thread, say a signal's handler.
+        """
+        handled, interrupting = sys.exception(), time_left() is not None
         try:
             with _sending(timeout) as deadline:
-                return self._post(base_url + request.path, request.body, timeout, deadline)
-        except ConfigurationError:
-            return Failure("cio_middleware.exceptions.ConfigurationError")
-        except Exception as error:  # noqa: BLE001 - whatever a network or a foreign client does is an answer here
-            return Failure(_name(error))
+                if interrupting and self._given is None:
+                    # A signal's handler, in the middle of this thread's own send: that one may hold the pool's lock.
+                    with _make_client() as spare:
+                        return self._post(spare, base_url + request.path, request.body, timeout, deadline)
+                return self._post(self._client(), base_url + request.path, request.body, timeout, deadline)
+        except BaseException as error:  # noqa: BLE001 - whatever a network or a foreign client does is an answer here
+            if (raised := _applications_own(error, given=self._given is not None)) is None:
+                return Failure(_name(error))
+            _clear_frames(error, handled)
+            raise raised  # noqa: B904 - as if we had not been here
 
-    def _post(self, url: str, body: bytes, timeout: float, deadline: float) -> Response:
-        arguments = _arguments(self._credentials, body, timeout)
-        with self._client().stream("POST", url, **arguments) as response:
+    def _post(self, client: Any, url: str, body: bytes, timeout: float, deadline: float) -> Response:
+        with client.stream("POST", url, **_arguments(self._auth, body, timeout)) as response:
             if response.is_stream_consumed:  # a test's double answers with a body that is read already
                 return _response(response.status_code, response.headers, response.content)
             read = bytearray()
@@ -111,16 +124,13 @@ class HttpTransport:
                     raise TimeoutError
             return _response(response.status_code, response.headers, read)
 
-    def _client(self) -> HTTPClient:
+    def _client(self) -> Any:
         if self._given is not None:
             return self._given
         with self._lock:
             if self._made is None:
-                import httpx
-
-                from ._deadline import DeadlineTransport
-
-                self._made = httpx.Client(transport=DeadlineTransport(time_left))
+                made = _make_client()
+                self._made = self._made or made  # a signal's handler may have made one meanwhile
             return self._made
 
     def close(self) -> None:
@@ -131,39 +141,70 @@ class HttpTransport:
             made.close()
 
 
+@dataclass(slots=True)
+class _Loop:
+    """What was opened on one event loop. The sockets are known by themselves, since nothing else closes without it."""
+
+    clients: dict[tuple[bool, str], httpx.AsyncClient] = field(default_factory=dict)
+    sockets: weakref.WeakSet[socket.socket] = field(default_factory=weakref.WeakSet)
+    keeper: AsyncGenerator[None, None] | None = None
+
+    def note(self, response: httpx.Response) -> None:
+        """Remember the socket that an answer came by."""
+        stream = response.extensions.get("network_stream")
+        opened = None if stream is None else getattr(stream.get_extra_info("socket"), "_sock", None)
+        if opened is not None:  # uvloop has none, and closes its own
+            self.sockets.add(opened)
+
+
 class AsyncHttpTransport:
     """
-    The `AsyncTransport` of asyncio: one pool per event loop, since connections belong to the loop that opened them.
+    The `AsyncTransport` of asyncio: pools per event loop, since connections belong to the loop that opened them.
+
+    They are closed when their loop ends, or, if it was closed without its asynchronous generators, when another loop
+    sends for the first time: a process that runs one loop after the other holds no more than the last one's.
     """
 
-    def __init__(self, credentials: Credentials, client: HTTPClient | None = None) -> None:
-        self._credentials = credentials
+    def __init__(self, credentials: Credentials, client: AsyncHTTPClient | None = None) -> None:
+        self._auth = _Auth(credentials)
         self._given = client
-        self._made: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
+        self._inherited: list[object] = []
+        self._tls: dict[bool, ssl.SSLContext] = {}
         _silence(client)
 
     def after_fork(self) -> None:
         """Let go of the parent's connections without closing them."""
-        self._made = weakref.WeakKeyDictionary()
+        self._inherited.append(self._loops)
+        self._loops = {}
 
     async def send(self, base_url: str, request: Request, timeout: float) -> Answer:  # noqa: ASYNC109 - the contract
-        """One POST, bounded as a whole."""
+        """
+        One POST, bounded as a whole.
+
+        Raises:
+            BaseException: what the application itself raised, and the task's cancellation.
+        """
         import asyncio
 
+        handled = sys.exception()
         try:
             with _sending(timeout):
                 async with asyncio.timeout(timeout):
-                    return await self._post(base_url + request.path, request.body, timeout)
-        except ConfigurationError:
-            return Failure("cio_middleware.exceptions.ConfigurationError")
-        except Exception as error:  # noqa: BLE001 - as above
-            return Failure(_name(error))
+                    return await self._post(base_url, request, timeout)
+        except BaseException as error:  # noqa: BLE001 - as above
+            if (raised := _applications_own(error, given=self._given is not None)) is None:
+                return Failure(_name(error))
+            _clear_frames(error, handled)
+            raise raised  # noqa: B904 - as if we had not been here
 
-    async def _post(self, url: str, body: bytes, timeout: float) -> Response:  # noqa: ASYNC109 - handed on
-        arguments = _arguments(self._credentials, body, timeout)
-        async with self._client(url).stream("POST", url, **arguments) as response:
+    async def _post(self, base_url: str, request: Request, timeout: float) -> Response:  # noqa: ASYNC109 - handed on
+        loop = None if self._given is not None else await self._loop()
+        client: Any = self._given if loop is None else await self._client(loop, base_url)
+        arguments = _arguments(self._auth, request.body, timeout)
+        async with client.stream("POST", base_url + request.path, **arguments) as response:
+            if loop is not None:
+                loop.note(response)
             if response.is_stream_consumed:  # as above
                 return _response(response.status_code, response.headers, response.content)
             read = bytearray()
@@ -173,28 +214,56 @@ class AsyncHttpTransport:
                     break
             return _response(response.status_code, response.headers, read)
 
-    def _client(self, url: str) -> Any:
-        if self._given is not None:
-            return self._given
+    async def _client(self, loop: _Loop, base_url: str) -> httpx.AsyncClient:
+        url = urlsplit(base_url)
+        secure = url.scheme == "https"
+        if (tls := self._tls.get(secure)) is None:
+            import asyncio
+
+            # Reading the certificates takes up to 0.2 s, and a loop must not wait for it.
+            tls = self._tls[secure] = await asyncio.to_thread(_make_tls, secure=secure)
+        from ._deadline import make_async_client, proxy_of
+
+        proxy = proxy_of(url.scheme, url.hostname or "", url.port)
+        if (client := loop.clients.get((secure, proxy))) is None:
+            client = loop.clients[secure, proxy] = make_async_client(tls, proxy, secure=secure)
+        return client
+
+    async def _loop(self) -> _Loop:
         import asyncio
 
-        loop = asyncio.get_running_loop()
-        if (made := self._made.get(loop)) is None:
-            import httpx
+        running = asyncio.get_running_loop()
+        if (ours := self._loops.get(running)) is None:
+            self._sweep()
+            ours = self._loops[running] = _Loop()
+            ours.keeper = self._keep(running, ours)
+            await anext(ours.keeper)
+        return ours
 
-            _silence_named("httpx")
-            # A proxy of the environment must not come between us and a sandbox on this machine.
-            local = is_loopback(urlsplit(url).hostname or "")
-            made = self._made[loop] = httpx.AsyncClient(trust_env=not local)
-        return made
+    async def _keep(self, running: asyncio.AbstractEventLoop, ours: _Loop) -> AsyncGenerator[None, None]:
+        """Stand still until `asyncio.run` and its like close their loop's generators, and close what was opened."""
+        try:
+            yield
+        finally:
+            if self._loops.get(running) is ours:
+                del self._loops[running]
+            for client in ours.clients.values():
+                await client.aclose()
+
+    def _sweep(self) -> None:
+        for running, ours in list(self._loops.items()):
+            if running.is_closed():
+                self._loops.pop(running, None)
+                for opened in list(ours.sockets):
+                    opened.close()
 
     async def close(self) -> None:
         """Close this loop's connections."""
         import asyncio
 
-        made = self._made.pop(asyncio.get_running_loop(), None)
-        if made is not None:
-            await made.aclose()
+        ours = self._loops.pop(asyncio.get_running_loop(), None)
+        if ours is not None and ours.keeper is not None:
+            await ours.keeper.aclose()
 
 
 def check_client(client: object, *, asynchronous: bool) -> None:
@@ -214,8 +283,34 @@ def check_client(client: object, *, asynchronous: bool) -> None:
         raise ConfigurationError(message)
 
 
-def _arguments(credentials: Credentials, body: bytes, timeout: float) -> dict[str, Any]:
-    return {"content": body, "headers": _HEADERS, "auth": credentials(), "timeout": timeout, "follow_redirects": False}
+def _arguments(auth: _Auth, body: bytes, timeout: float) -> dict[str, Any]:
+    return {"content": body, "headers": _HEADERS, "auth": auth, "timeout": timeout, "follow_redirects": False}
+
+
+def _basic(site_id: str, key: str) -> str:
+    return "Basic " + b64encode(f"{site_id}:{key}".encode()).decode("ascii")
+
+
+def _import_httpx() -> None:
+    with WATCH.one_at_a_time():
+        from . import _deadline  # noqa: F401
+    _silence_named("httpx")
+
+
+def _make_client() -> httpx.Client:
+    import httpx
+
+    from ._deadline import DeadlineTransport
+
+    return httpx.Client(transport=DeadlineTransport(time_left))
+
+
+def _make_tls(*, secure: bool) -> ssl.SSLContext:
+    """For https httpx's own context; else one that costs nothing, which httpx wants all the same."""
+    _import_httpx()
+    import httpx
+
+    return httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _response(status: int, headers: Mapping[str, str], body: bytes | bytearray) -> Response:
@@ -226,6 +321,44 @@ def _response(status: int, headers: Mapping[str, str], body: bytes | bytearray) 
 def _name(error: BaseException) -> str:
     kind = type(error)
     return f"{kind.__module__}.{kind.__qualname__}"
+
+
+_NETWORK = frozenset(
+    {"anyio", "asyncio", "builtins", "cio_middleware", "h11", "httpcore", "httpx", "socket", "socksio", "ssl"}
+)
+"""Whose exceptions a send by our own client may end in; the built-in ones are raised by all of these."""
+
+
+def _applications_own(error: BaseException, *, given: bool) -> BaseException | None:
+    """
+    What must pass through to the application, since it was raised there; None when `error` is an answer.
+
+    A signal's handler raises wherever its thread happens to be: Celery's soft time limit inside our `recv`. Taken for
+    a failure of the network, the limit would be gone. The library may have wrapped it, so its causes count as well.
+    With a client that was given everything is an answer, because nobody can know what it raises.
+    """
+    if not isinstance(error, Exception):
+        return error
+    if given:
+        return None
+    raised: BaseException | None = error
+    while raised is not None and type(raised).__module__.partition(".")[0] in _NETWORK:
+        raised = raised.__cause__
+    if raised is not None and raised is not error:
+        error.__cause__ = None  # it becomes the context of its own cause
+    return raised
+
+
+def _clear_frames(error: BaseException | None, handled: BaseException | None) -> None:
+    """
+    Empty the frames that an exception went through, of ours and of the HTTP library's.
+
+    They hold the headers while these are written, and who reports an exception with its locals would report the key.
+    `handled` is what the caller was handling already: its frames are not ours to empty.
+    """
+    while error is not None and error is not handled:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 _DEADLINE: ContextVar[float | None] = ContextVar("cio_middleware_deadline", default=None)

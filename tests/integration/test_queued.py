@@ -489,7 +489,7 @@ def test_a_clock_that_is_set_forward_expires_nothing_that_can_be_sent(make_clien
 
 def test_a_processor_that_captures_is_not_called_for_ever(make_client, sandbox):
     """An event that a processor captures is dropped with a reason; the outer one goes on."""
-    clients = []
+    clients: list[cio.Client] = []
 
     def captures(event):
         clients[0].track("inner", person="ada")

@@ -16,12 +16,12 @@ import msgspec
 import pytest
 
 import cio_middleware as cio
-from cio_middleware import Client, Settings
+from cio_middleware import Client, Event, Settings
 from cio_middleware._settings import Secret
 from cio_middleware.exceptions import ConfigurationError
 
 CANARY = "k3y-c4n4ry"
-GOOD = {"site_id": "site", "api_key": "key"}
+GOOD: dict[str, Any] = {"site_id": "site", "api_key": "key"}
 
 
 def problems(**settings: Any) -> str:
@@ -441,6 +441,65 @@ BAD: dict[str, dict[str, Any]] = {
     "odd-character": {"api_key": CANARY + " x"},
     "no-site": {"site_id": None},
 }
+
+MISNAMED = {
+    "near": ({"regoin": "eu"}, "regoin is not a setting. Did you mean region?"),
+    "shortened": ({"flush_att": 3}, "flush_att is not a setting. Did you mean flush_at?"),
+    "key": ({"apikey": CANARY}, "apikey is not a setting. Did you mean api_key?"),
+    "capitals": ({"API_KEY": CANARY}, "API_KEY is not a setting. Did you mean api_key?"),
+    "far": ({"zzzzzzzzzz": CANARY}, "zzzzzzzzzz is not a setting. Type help(cio_middleware.Settings) for a list."),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), MISNAMED.values(), ids=MISNAMED)
+@pytest.mark.parametrize(
+    "enter", [Settings.from_env, Client.from_env, cio.configure], ids=["settings", "client", "configure"]
+)
+def test_an_argument_that_no_setting_is_called_is_named_with_the_nearest_one(enter, given, message):
+    """A misspelt setting is refused with what to type; what it was given may be the key, and shows nowhere."""
+    error = raised(lambda: enter(site_id="site", api_key=CANARY, **given))
+    assert str(error) == message
+    assert CANARY not in shown(error)
+
+
+def test_all_misspelt_arguments_are_named_at_once():
+    """Nobody restarts once per mistake, be it in the environment or in the call."""
+    error = raised(lambda: Settings.from_env({"CUSTOMERIO_RETRIES": "many"}, regoin="eu", flush_att=3))
+    assert [line.split()[0] for line in str(error).splitlines()] == ["CUSTOMERIO_RETRIES", "flush_att", "regoin"]
+
+
+@pytest.mark.parametrize("enter", [Client, cio.configure], ids=["client", "configure"])
+def test_a_dict_of_settings_is_refused_with_what_to_type(enter):
+    """A client takes settings, not what they could be made of; the dict may hold the key, which shows nowhere."""
+    error = raised(lambda: enter({"site_id": "site", "api_key": CANARY}))
+    assert "not a dict" in str(error)
+    assert "site_id=..." in str(error)
+    assert CANARY not in shown(error)
+
+
+@pytest.mark.parametrize(
+    ("processors", "what"),
+    [(len, "is a builtin"), (3, "is a int"), ("redact", "holds a str"), ([None], "holds a None")],
+)
+def test_processors_that_cannot_be_called_are_refused_with_what_to_type(processors, what):
+    """One function instead of a list of them, or its name, is found before the first event."""
+    error = raised(lambda: Client(Settings(**GOOD), processors=processors))
+    assert f"processors {what}" in str(error)
+    assert str(error).endswith("type a list of callables, processors=[...].")
+
+
+def test_processors_may_come_one_by_one():
+    """Whatever can be iterated over will do."""
+    seen: list[Event] = []
+
+    def keep(event: Event) -> Event:
+        seen.append(event)
+        return event
+
+    with Client(Settings(**GOOD, enabled=False), processors=iter([keep, keep])) as client:
+        client.track("e", person="ada")
+    assert len(seen) == 2
+
 
 ENTRANCES = {
     "client": lambda settings: Client(Settings(**settings)),

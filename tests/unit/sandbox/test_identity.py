@@ -14,7 +14,7 @@ ID, EMAIL, CIO = "id", "email", "cio_id"
 @pytest.fixture(name="people")
 def _people() -> People:
     """Ada with an id and an email, bob with an id, carol with an email, and a stranger known from events alone."""
-    people = People()
+    people = People(100, 100)
     for kind, value in ((ID, "ada"), (ID, "bob"), (EMAIL, "carol@x.y")):
         people.meet(kind, value).identified = True
     ada = people.find(ID, "ada")
