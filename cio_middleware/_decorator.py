@@ -241,22 +241,52 @@ class _Reporter:
 
     def report(self, made: _Made, began: _Began, result: Any = None, exception: BaseException | None = None) -> None:
         """One call finished. Never raises, unless the client was told to."""
-        if self._plan.when != "always" and (self._plan.when == "success") != (exception is None):
+        if not self._wanted(exception):
             return
         here = _enter(began)
         try:
             client = self._plan.client or client_here()
-            if client is not None:
-                self._track(client, self._call(made, began, result, exception), exception)
+            values = None if client is None else self._values(client, self._call(made, began, result, exception))
+            if client is not None and values is not None:
+                client.track(self._name, values[0], person=values[1])
+        except (InvalidEvent, DeliveryError):
+            # `debug` and on_error="raise" ask for it, but it must not hide what the function itself raised.
+            if exception is None:
+                raise
         finally:
             _leave(here)
+
+    async def areport(
+        self, made: _Made, began: _Began, result: Any = None, exception: BaseException | None = None
+    ) -> None:
+        """The same for a coroutine, which can await a backend that delivers meanwhile."""
+        if exception is not None and not isinstance(exception, Exception):
+            self.report(made, began, result, exception)  # cancelled: nothing is awaited any more
+            return
+        if not self._wanted(exception):
+            return
+        here = _enter(began)
+        try:
+            client = self._plan.client or client_here()
+            values = None if client is None else self._values(client, self._call(made, began, result, exception))
+            if client is not None and values is not None:
+                await client.atrack(self._name, values[0], person=values[1])
+        except (InvalidEvent, DeliveryError):
+            if exception is None:
+                raise
+        finally:
+            _leave(here)
+
+    def _wanted(self, exception: BaseException | None) -> bool:
+        return self._plan.when == "always" or (self._plan.when == "success") == (exception is None)
 
     def _call(self, made: _Made, began: _Began, result: Any, exception: BaseException | None) -> Call | None:
         if not self._needs_arguments:
             return None
         return Call(self._arguments(made), result, exception, time.monotonic() - began[0])
 
-    def _track(self, client: Client, call: Call | None, exception: BaseException | None) -> None:
+    def _values(self, client: Client, call: Call | None) -> tuple[Any, Any] | None:
+        """Attributes and person of the event; None when the application's callables failed, which is counted."""
         asked = "attributes="
         try:
             attributes = self._attributes(call)
@@ -270,13 +300,8 @@ class _Reporter:
             self._notices.trouble(
                 "call", asked + kind, "%s of event %r raised %s: its events are dropped", asked, self._name, kind
             )
-            return
-        try:
-            client.track(self._name, attributes, person=person)
-        except (InvalidEvent, DeliveryError):
-            # `debug` and on_error="raise" ask for it, but it must not hide what the function itself raised.
-            if exception is None:
-                raise
+            return None
+        return attributes, person
 
     def _attributes(self, call: Call | None) -> Any:
         attributes: Any = self._plan.attributes
@@ -351,9 +376,9 @@ def _coroutine(reporter: _Reporter) -> Callable[..., Any]:
         try:
             result = await wrapped(*args, **kwargs)
         except BaseException as error:
-            reporter.report((wrapped, instance, args, kwargs), began, exception=error)
+            await reporter.areport((wrapped, instance, args, kwargs), began, exception=error)
             raise
-        reporter.report((wrapped, instance, args, kwargs), began, result)
+        await reporter.areport((wrapped, instance, args, kwargs), began, result)
         return result
 
     return call

@@ -109,7 +109,12 @@ class People:
 
     def known(self, cell: RequestCell) -> Identity | None:
         """Who the request belongs to, as far as can be told without waiting. Asks the resolver once."""
-        if cell.identity is None and not cell.asked:
+        if cell.identity is not None:
+            return cell.identity
+        if cell.resolver is None:
+            # The framework's own user: cheap to read, and somebody may sign in or out in the middle of a request.
+            return self._read(self._ask(cell))
+        if not cell.asked:
             cell.asked = True
             self._take(cell, self._ask(cell))
         return cell.identity
@@ -177,19 +182,27 @@ class People:
                 )
 
     def _take(self, cell: RequestCell, answer: object) -> None:
-        if answer is None:
-            return
+        """Make an answer the request's person, or keep it for whoever can await it."""
         try:
-            if inspect.isawaitable(answer):
-                cell.answer = answer
-                return
-            identity = Identity.of(answer)
+            awaitable = inspect.isawaitable(answer)
+        except Exception as error:  # noqa: BLE001 - an object may raise when it is only looked at
+            self._failed(error)
+            return
+        if awaitable:
+            cell.answer = answer
+        elif (identity := self._read(answer)) is not None:
+            cell.identity = identity
+
+    def _read(self, answer: object) -> Identity | None:
+        if answer is None:
+            return None
+        try:
+            return Identity.of(answer)
         except InvalidEvent as error:
             self._notices.trouble("resolver", "invalid", "person= returned something that is no person: %s", error)
         except Exception as error:  # noqa: BLE001 - an object may raise when it is only looked at
             self._failed(error)
-        else:
-            cell.identity = identity
+        return None
 
     def _failed(self, error: BaseException) -> None:
         self._notices.trouble(

@@ -68,7 +68,9 @@ def _guarded(make: Callable[[], Any], group: str, named: object, done: str) -> A
     except ConfigurationError:
         raise
     except Exception as error:
-        message = f"{group} {_shown(named)} cannot be {done}: {type(error).__name__}: {error}."
+        # A text that is not Python's own may hold a password; the chain keeps it for whoever looks.
+        text = f": {error}" if isinstance(error, (ImportError, AttributeError)) else ""
+        message = f"{group} {_shown(named)} cannot be {done}: {type(error).__name__}{text}."
         raise ConfigurationError(message) from error
 
 

@@ -1,5 +1,5 @@
 """
-Middleware for ASGI applications: Starlette, FastAPI, Litestar, Quart, Django.
+Middleware for ASGI applications, such as those of Starlette and FastAPI.
 
 It puts one cell into a ContextVar and nothing else until an event is captured. A plain ASGI class, because a
 `BaseHTTPMiddleware` runs the application in another task, where a ContextVar does not come back.
@@ -121,35 +121,17 @@ class CustomerIOMiddleware:
                 leave(token)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        answered = False
-        problem: ConfigurationError | None = None
-
-        async def watch(message: Message) -> None:
-            nonlocal answered, problem
-            if problem is not None:
-                return  # What the application reports now is our own error.
-            if message["type"] == "lifespan.startup.complete":
-                # Not earlier, so that an application may call `configure` when it starts. Raised, so that it cleans up.
-                problem = self._missing()
-                if problem is not None:
-                    raise problem
-            elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
-                await self._flush()
-            answered = True
-            await send(message)
-
+        life = _Life(receive, send, missing=self._missing, flush=self._flush)
         try:
-            await self.app(scope, receive, watch)
+            await self.app(scope, life.listen, life.tell)
         except Exception:
-            # Before it answered, this is an application that knows no lifespan.
-            problem = problem or (None if answered else self._missing())
-            if problem is None:
-                raise
-        else:
-            problem = problem or (None if answered else self._missing())
-        if problem is not None:
-            await send({"type": "lifespan.startup.failed", "message": str(problem)})
-            raise problem
+            if life.problem is None and (life.answered or life.heard):
+                raise  # the application's own start or end failed
+        if life.problem is None and not life.answered:
+            await life.stand_in()
+        if life.problem is not None:
+            await send({"type": "lifespan.startup.failed", "message": str(life.problem)})
+            raise life.problem
 
     async def _flush(self) -> None:
         client = self._client or default_client()
@@ -177,6 +159,60 @@ class CustomerIOMiddleware:
 
     def _read_anonymous_id(self, scope: Mapping[str, Any]) -> str | None:
         return _extract.anonymous_id(_extract.asgi_header(scope)("cookie"), self._cookie) if self._cookie else None
+
+
+class _Life:
+    """
+    An application's start and end, watched.
+
+    Credentials that are missing fail its start, and its end waits until its events are delivered. An application that
+    knows no lifespan, as Django does not, is stood in for: nobody would flush otherwise.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        *,
+        missing: Callable[[], ConfigurationError | None],
+        flush: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._receive = receive
+        self._send = send
+        self._missing = missing
+        self._flush = flush
+        self.heard = False
+        self.answered = False
+        self.problem: ConfigurationError | None = None
+
+    async def listen(self) -> Message:
+        message = await self._receive()
+        self.heard = True
+        return message
+
+    async def tell(self, message: Message) -> None:
+        if self.problem is not None:
+            return  # What the application reports now is our own error.
+        if message["type"] == "lifespan.startup.complete":
+            # Not earlier, so that an application may call `configure` when it starts. Raised, so that it cleans up.
+            self.problem = self._missing()
+            if self.problem is not None:
+                raise self.problem
+        elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
+            await self._flush()
+        self.answered = True
+        await self._send(message)
+
+    async def stand_in(self) -> None:
+        self.problem = self._missing()
+        if self.problem is not None:
+            return
+        if not self.heard:
+            await self._receive()
+        for ended in ("startup", "shutdown"):
+            await self.tell({"type": f"lifespan.{ended}.complete"})
+            if ended == "startup":
+                await self._receive()
 
 
 def _watched(client: Client, cell: RequestCell, send: Send) -> Send:

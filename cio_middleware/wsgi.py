@@ -1,5 +1,5 @@
 """
-Middleware for WSGI applications: Flask, Django, Bottle.
+Middleware for WSGI applications, such as those of Flask.
 
 It puts one cell into a ContextVar while the application runs and while its body is iterated, and nothing else until an
 event is captured.

@@ -13,6 +13,7 @@ from starlette.routing import Mount, Route
 
 from cio_middleware.sandbox.control import environment, routes
 from cio_middleware.sandbox.guards import CONTROL, Guards
+from cio_middleware.sandbox.lingering import Lingering
 from cio_middleware.sandbox.track import Track
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def build_app(workspaces: Workspaces) -> Starlette:
             Mount(CONTROL.rstrip("/"), routes=[Route("/", _welcome), Route("/{rest:path}", _nothing_here)]),
             Mount("/", Track(workspaces)),
         ],
-        middleware=[Middleware(Guards)],
+        middleware=[Middleware(Lingering), Middleware(Guards)],
     )
 
 

@@ -125,7 +125,7 @@ _NAMED: dict[str, Callable[[str], Act]] = {
     "ok": _plain("ok"),
     "hang": _plain("hang"),
     "ack_lost": _plain("ack_lost"),
-    "html": lambda value: Act("garbage", status=int(value or 200), body=HTML),
+    "html": lambda value: _checked(Act("garbage", status=int(value or 200), body=HTML)),
     "latency": lambda value: _checked(Act("latency", ms=float(value))),
     "reset": lambda value: _checked(Act("reset", at=value or "before_reply")),
     "partial": lambda value: _checked(Act("partial", indexes=tuple(int(index) for index in value.split(",")))),

@@ -7,6 +7,7 @@ built on, lets a caller supply the network; this one asks `time_left` before eac
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import socket
 import ssl
@@ -104,6 +105,15 @@ class DeadlineTransport(httpx.BaseTransport):
         if self._tls is None:
             self._tls = httpx.create_ssl_context()
         return self._tls
+
+
+def make_tls(*, secure: bool) -> ssl.SSLContext:
+    """
+    For https httpx's own context, else one that costs nothing: httpx wants one all the same. Not to be run on a loop.
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("anyio._backends._asyncio")  # httpcore would import it on the loop, in 0.03 s
+    return httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def make_async_client(tls: ssl.SSLContext, proxy: str, *, secure: bool) -> httpx.AsyncClient:

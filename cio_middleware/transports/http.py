@@ -61,7 +61,7 @@ class _Auth:
         self._credentials = credentials
 
     def __call__(self, request: Any) -> Any:
-        request.headers["Authorization"] = _basic(*self._credentials())
+        request.headers["Authorization"] = "Basic " + b64encode(":".join(self._credentials()).encode()).decode("ascii")
         return request
 
     def __repr__(self) -> str:
@@ -152,8 +152,8 @@ class _Loop:
     def note(self, response: httpx.Response) -> None:
         """Remember the socket that an answer came by."""
         stream = response.extensions.get("network_stream")
-        opened = None if stream is None else getattr(stream.get_extra_info("socket"), "_sock", None)
-        if opened is not None:  # uvloop has none, and closes its own
+        # asyncio wraps the socket; uvloop has none to show, and closes its own.
+        if opened := getattr(stream and stream.get_extra_info("socket"), "_sock", None):
             self.sockets.add(opened)
 
 
@@ -220,14 +220,23 @@ class AsyncHttpTransport:
         if (tls := self._tls.get(secure)) is None:
             import asyncio
 
-            # Reading the certificates takes up to 0.2 s, and a loop must not wait for it.
-            tls = self._tls[secure] = await asyncio.to_thread(_make_tls, secure=secure)
+            # Certificates and imports take up to 0.2 s, for which a loop must not stand still.
+            tls = await asyncio.to_thread(self._context, secure=secure)
         from ._deadline import make_async_client, proxy_of
 
         proxy = proxy_of(url.scheme, url.hostname or "", url.port)
         if (client := loop.clients.get((secure, proxy))) is None:
             client = loop.clients[secure, proxy] = make_async_client(tls, proxy, secure=secure)
         return client
+
+    def _context(self, *, secure: bool) -> ssl.SSLContext:
+        with WATCH.one_at_a_time():  # a hundred tasks may be the first at once
+            _import_httpx()
+            from ._deadline import make_tls
+
+            if secure not in self._tls:
+                self._tls[secure] = make_tls(secure=secure)
+            return self._tls[secure]
 
     async def _loop(self) -> _Loop:
         import asyncio
@@ -287,10 +296,6 @@ def _arguments(auth: _Auth, body: bytes, timeout: float) -> dict[str, Any]:
     return {"content": body, "headers": _HEADERS, "auth": auth, "timeout": timeout, "follow_redirects": False}
 
 
-def _basic(site_id: str, key: str) -> str:
-    return "Basic " + b64encode(f"{site_id}:{key}".encode()).decode("ascii")
-
-
 def _import_httpx() -> None:
     with WATCH.one_at_a_time():
         from . import _deadline  # noqa: F401
@@ -303,14 +308,6 @@ def _make_client() -> httpx.Client:
     from ._deadline import DeadlineTransport
 
     return httpx.Client(transport=DeadlineTransport(time_left))
-
-
-def _make_tls(*, secure: bool) -> ssl.SSLContext:
-    """For https httpx's own context; else one that costs nothing, which httpx wants all the same."""
-    _import_httpx()
-    import httpx
-
-    return httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def _response(status: int, headers: Mapping[str, str], body: bytes | bytearray) -> Response:

@@ -134,7 +134,7 @@ WRONG = {
     "relative": (".x:y", "cannot be imported: TypeError"),
     "half": ("{plugin}:half", "has no method flush, close. It must implement cio_middleware.typing.Backend"),
     "number": ("{plugin}:number", "has no method emit, flush, close"),
-    "factory-fails": ("{plugin}:fails", "cannot be made: RuntimeError: no disk"),
+    "factory-fails": ("{plugin}:fails", "cannot be made: RuntimeError."),
     "none": (None, "backend <NoneType> has no method emit, flush, close"),
     "object": (object(), "backend <object> has no method"),
     "class-with-arguments": (itertools.islice, "cannot be made: TypeError"),

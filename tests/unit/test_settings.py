@@ -443,7 +443,7 @@ BAD: dict[str, dict[str, Any]] = {
 }
 
 MISNAMED = {
-    "near": ({"regoin": "eu"}, "regoin is not a setting. Did you mean region?"),
+    "near": ({"regione": "eu"}, "regione is not a setting. Did you mean region?"),
     "shortened": ({"flush_att": 3}, "flush_att is not a setting. Did you mean flush_at?"),
     "key": ({"apikey": CANARY}, "apikey is not a setting. Did you mean api_key?"),
     "capitals": ({"API_KEY": CANARY}, "API_KEY is not a setting. Did you mean api_key?"),
@@ -464,8 +464,8 @@ def test_an_argument_that_no_setting_is_called_is_named_with_the_nearest_one(ent
 
 def test_all_misspelt_arguments_are_named_at_once():
     """Nobody restarts once per mistake, be it in the environment or in the call."""
-    error = raised(lambda: Settings.from_env({"CUSTOMERIO_RETRIES": "many"}, regoin="eu", flush_att=3))
-    assert [line.split()[0] for line in str(error).splitlines()] == ["CUSTOMERIO_RETRIES", "flush_att", "regoin"]
+    error = raised(lambda: Settings.from_env({"CUSTOMERIO_RETRIES": "many"}, regione="eu", flush_att=3))
+    assert [line.split()[0] for line in str(error).splitlines()] == ["CUSTOMERIO_RETRIES", "flush_att", "regione"]
 
 
 @pytest.mark.parametrize("enter", [Client, cio.configure], ids=["client", "configure"])

@@ -72,3 +72,58 @@ async def test_a_shutdown_that_leaves_events_says_how_many(make_client, sandbox,
     client.track("step", person="ada")
     await asgi.CustomerIOMiddleware(app, client=client)({"type": "lifespan"}, receive, send)
     assert "1 event(s) were not delivered before the shutdown" in caplog.text
+
+
+async def test_an_application_without_lifespan_is_flushed_all_the_same(client, sandbox):
+    """An application that refuses the lifespan, as Django's does, is stood in for: its events arrive before the end."""
+
+    async def app(scope, receive, send):
+        raise ValueError(scope["type"])
+
+    messages = iter(["lifespan.startup", "lifespan.shutdown"])
+    sent = []
+
+    async def receive():
+        return {"type": next(messages)}
+
+    async def send(message):
+        sent.append(message["type"])
+
+    client.track("step", person="ada")
+    await asgi.CustomerIOMiddleware(app, client=client)({"type": "lifespan"}, receive, send)
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert sandbox.count("step") == 1
+
+
+async def test_who_signs_in_later_does_not_get_what_came_before(client, sandbox):
+    """Without `person=`, each event belongs to whoever the framework says is signed in at that moment."""
+
+    class User:
+        is_authenticated = True
+
+        def __init__(self, name: str) -> None:
+            self.id = name
+
+    async def app(scope, receive, send):
+        scope["user"] = User("stale")
+        client.track("before")
+        scope["user"] = User("fresh")
+        client.track("after")
+
+    scope = {"type": "http", "path": "/", "headers": []}
+    await asgi.CustomerIOMiddleware(app, client=client)(scope, None, None)  # type: ignore[arg-type]
+    assert await client.aflush(5)
+    assert {event.name: event.person for event in sandbox.good} == {"before": "stale", "after": "fresh"}
+
+
+async def test_a_decorated_coroutine_awaits_a_direct_delivery(make_client, sandbox):
+    """On the direct backend the event of an async function is delivered when its call returns."""
+    client = make_client(backend="direct")
+
+    @cio.track_event("paid", client=client, person="ada")
+    async def pay() -> None:
+        """Do nothing."""
+
+    await pay()
+    assert sandbox.count("paid") == 1
+    await client.aclose()
