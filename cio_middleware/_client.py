@@ -203,12 +203,15 @@ class Client:
         Returns:
             The final ledger.
         """
-        if not self._closed:
-            self._closed = self._capture.closed = True
+        backend, first = self._parts.backend, not self._closed
+        self._closed = self._capture.closed = True
+        if first:
             self._forget_exit()
             self.parking.empty()
+        # Our own backends take a second closer, who waits for the first.
+        if first or getattr(backend, "settles", False):
             try:
-                self._parts.backend.close(self._patience(timeout))
+                backend.close(self._patience(timeout))
             except Exception as error:  # noqa: BLE001 - as above
                 self._backend_failed("close", error)
         return self.stats()

@@ -7,6 +7,7 @@ GET never changes anything, not even by creating the workspace that it asks for.
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,7 @@ class Control:
                 return problem(HTTPStatus.BAD_REQUEST, "CIO-SBX-005", str(error), "Change the call as said.")
             except Full as full:
                 return problem(HTTPStatus.SERVICE_UNAVAILABLE, "CIO-SBX-007", str(full), FULL)
-            except Disconnected:
+            except (Disconnected, asyncio.CancelledError):  # the client went, or the server stops
                 return Response(status_code=HTTPStatus.BAD_REQUEST)  # to nobody
             except TooLarge:
                 said = f"the body is above {BODY_BYTES} bytes"

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from cio_middleware.sandbox.lingering import LINGER_SECONDS
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -32,6 +34,25 @@ class CuttableProtocol(H11Protocol):
         # Turned off here as well: uvicorn looks for handlers, and a host that has some would log people's ids in paths.
         self.access_log = False
         self.app_state = {**self.app_state, "cut": partial(reset, transport)}
+        self._refused = False
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless what came was no HTTP; then the rest is thrown away."""
+        if not self._refused:
+            super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP, and let its sender finish, who would otherwise see a reset and not the 400."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            super().send_400_response(msg)
+            return
+        self._refused = True
+        head = (
+            f"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {len(msg)}\r\nconnection: close"
+        )
+        self.transport.write(f"{head}\r\n\r\n{msg}".encode("ascii"))
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
 
 def reset(transport: asyncio.Transport) -> None:

@@ -106,10 +106,9 @@ class HttpTransport:
                         return self._post(spare, base_url + request.path, request.body, timeout, deadline)
                 return self._post(self._client(), base_url + request.path, request.body, timeout, deadline)
         except BaseException as error:  # noqa: BLE001 - whatever a network or a foreign client does is an answer here
-            if (raised := _applications_own(error, given=self._given is not None)) is None:
+            if isinstance(error, Exception) and (self._given is not None or _foreign(error, handled) is None):
                 return Failure(_name(error))
-            _clear_frames(error, handled)
-            raise raised  # noqa: B904 - as if we had not been here
+            raise _released(error, handled)  # noqa: B904 - as if we had not been here
 
     def _post(self, client: Any, url: str, body: bytes, timeout: float, deadline: float) -> Response:
         with client.stream("POST", url, **_arguments(self._auth, body, timeout)) as response:
@@ -193,10 +192,9 @@ class AsyncHttpTransport:
                 async with asyncio.timeout(timeout):
                     return await self._post(base_url, request, timeout)
         except BaseException as error:  # noqa: BLE001 - as above
-            if (raised := _applications_own(error, given=self._given is not None)) is None:
+            if isinstance(error, Exception) and (self._given is not None or _foreign(error, handled) is None):
                 return Failure(_name(error))
-            _clear_frames(error, handled)
-            raise raised  # noqa: B904 - as if we had not been here
+            raise _released(error, handled)  # noqa: B904 - as if we had not been here
 
     async def _post(self, base_url: str, request: Request, timeout: float) -> Response:  # noqa: ASYNC109 - handed on
         loop = None if self._given is not None else await self._loop()
@@ -326,36 +324,38 @@ _NETWORK = frozenset(
 """Whose exceptions a send by our own client may end in; the built-in ones are raised by all of these."""
 
 
-def _applications_own(error: BaseException, *, given: bool) -> BaseException | None:
+def _foreign(error: BaseException, handled: BaseException | None) -> BaseException | None:
     """
-    What must pass through to the application, since it was raised there; None when `error` is an answer.
+    What must reach the application, since it was raised there; None when it was the network.
 
     A signal's handler raises wherever its thread happens to be: Celery's soft time limit inside our `recv`. Taken for
-    a failure of the network, the limit would be gone. The library may have wrapped it, so its causes count as well.
-    With a client that was given everything is an answer, because nobody can know what it raises.
+    a failure of the network, the limit would be gone. httpcore may have wrapped it, so what led to `error` counts as
+    well, back to what the caller had `handled` already.
     """
-    if not isinstance(error, Exception):
-        return error
-    if given:
-        return None
     raised: BaseException | None = error
-    while raised is not None and type(raised).__module__.partition(".")[0] in _NETWORK:
-        raised = raised.__cause__
-    if raised is not None and raised is not error:
-        error.__cause__ = None  # it becomes the context of its own cause
+    while raised is not None and raised is not handled:
+        if type(raised).__module__.partition(".")[0] not in _NETWORK:
+            return raised
+        raised = raised.__context__
+    return None
+
+
+def _released(error: BaseException, handled: BaseException | None) -> BaseException:
+    """
+    The application's own exception, out of its wrapping, with the frames emptied that it went through.
+
+    Those of the HTTP library hold the headers while these are written, and who reports an exception with its locals
+    would report the key.
+    """
+    link: BaseException | None = error
+    while link is not None and link is not handled:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__context__
+    raised = _foreign(error, handled) or error
+    if raised is not error:
+        # It is about to be raised while `error` is handled; they must not name each other.
+        error.__cause__, error.__context__ = None, handled
     return raised
-
-
-def _clear_frames(error: BaseException | None, handled: BaseException | None) -> None:
-    """
-    Empty the frames that an exception went through, of ours and of the HTTP library's.
-
-    They hold the headers while these are written, and who reports an exception with its locals would report the key.
-    `handled` is what the caller was handling already: its frames are not ours to empty.
-    """
-    while error is not None and error is not handled:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__context__
 
 
 _DEADLINE: ContextVar[float | None] = ContextVar("cio_middleware_deadline", default=None)

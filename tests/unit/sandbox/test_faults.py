@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cio_middleware.sandbox.faults import Act, Faults, describe
+from cio_middleware.sandbox.faults import RULES, Act, Faults, Rule, TooManyRules, describe
 from cio_middleware.sandbox.faultspec import HTML, BadFault, rule, script
 
 STEPS = {
@@ -43,6 +43,14 @@ def test_a_step_reads_as_written(text, act):
         ["ok=1"],
         ["redirect=eu"],
         ["latency=nan"],
+        ["latency=1e999"],
+        ["503;retry_after=1\r\nx: y"],
+        ["503;retry_after=\u2603"],
+        ["html=204"],
+        ["html=999"],
+        ["9" * 5000],
+        ["redirect=https://\u2603"],
+        ["redirect=https://x\r\ny"],
         ["reset;x=1"],
         [""],
     ],
@@ -84,13 +92,61 @@ def test_only_the_last_step_may_repeat():
         {"do": {"type": "ok"}, "match": "x"},
         {"do": {"type": "ok"}, "wenn": {}},
         {"do": {"type": "partial"}},
+        {"do": {"type": ["ok"]}},
+        {"do": {"type": "partial", "indexes": ["x"]}},
+        {"do": {"type": "partial", "indexes": [1e3]}},
+        {"do": {"type": "partial", "indexes": 7}},
+        {"do": {"type": "status", "status": "503"}},
+        {"do": {"type": "status", "status": True}},
+        {"do": {"type": "status", "body": 7}},
+        {"do": {"type": "status", "body": "\ud800"}},
+        {"do": {"type": "status", "status": 204, "body": "x"}},
+        {"do": {"type": "status", "status": 304, "body": "x"}},
+        {"do": {"type": "status", "status": 101}},
+        {"do": {"type": "status", "headers": ["a"]}},
+        {"do": {"type": "status", "headers": {"a": 1}}},
+        {"do": {"type": "status", "headers": {"a": "b\r\nc: d"}}},
+        {"do": {"type": "status", "headers": {"a": "b\nc"}}},
+        {"do": {"type": "status", "headers": {"a": "\u65e5"}}},
+        {"do": {"type": "status", "headers": {"a": " b"}}},
+        {"do": {"type": "status", "headers": {"a\nb": "c"}}},
+        {"do": {"type": "status", "headers": {"": "c"}}},
+        {"do": {"type": "status", "headers": {"Content-Length": "3"}}},
+        {"do": {"type": "status", "headers": {"transfer-encoding": "chunked"}}},
+        {"do": {"type": "garbage", "status": 304}},
+        {"do": {"type": "latency", "ms": "1"}},
+        {"do": {"type": "latency", "ms": 10**400}},
+        {"do": {"type": "redirect", "to": 7}},
+        {"do": {"type": "reset", "at": []}},
+        {"do": {"type": "ok"}, "match": {"name": 7}},
+        {"do": {"type": "ok"}, "when": {"mode": "chance", "seed": {}}},
+        {"do": {"type": "ok"}, "when": {"mode": []}},
+        {"do": {"type": "ok"}, "id": {}},
+        {"do": {"type": "ok"}, "label": "x" * 201},
     ],
     ids=str,
 )
 def test_a_rule_that_cannot_be_read_says_what_to_type(given):
     """The message names what is known or shows an example."""
-    with pytest.raises(BadFault, match=r"Type|Known|names"):
+    with pytest.raises(BadFault, match=r"Type|Known|names|type|Leave it out|milliseconds"):
         rule(given)
+
+
+@pytest.mark.parametrize("status", [204, 205, 304])
+def test_a_status_without_a_body_is_fine_without_one(status):
+    """As a step and as a rule."""
+    assert script([str(status)]).steps == (Act("status", status=status),)
+    assert rule({"do": {"type": "status", "status": status, "body": ""}}).do.body == ""
+
+
+def test_there_is_an_end_to_rules():
+    """One more is refused with what to type, and one in the place of another is not."""
+    faults = Faults()
+    for number in range(RULES):
+        faults.put(Rule(f"r{number}", Act("ok")))
+    with pytest.raises(TooManyRules, match="Type: DELETE /_sandbox/v1/faults"):
+        faults.put(Rule("", Act("ok")))
+    faults.put(Rule("r0", Act("hang")))
 
 
 def sequence(faults: Faults, requests: int) -> str:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cio_middleware.sandbox.jsontext import NotJson, compact_size, read
+from cio_middleware.sandbox.jsontext import NotJson, compact_size, has_non_finite, read
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,10 @@ def test_the_last_of_two_batches_counts():
         (b'{"batch": [1', "delimiter"),
         (b'{"a": NaN}', "NaN is no JSON number"),
         (b'{"a": -Infinity}', "-Infinity"),
+        (b'{"a": 1e999}', "no double holds: 1e999"),
+        (b'{"batch": [-1E400]}', "no double holds: -1E400"),
+        (b'{"a": ' + b"9" * 4301 + b"}", "more than 4300 digits"),
+        (b'{"batch": [{"a": [' + b"9" * 5000 + b"]}]}", "more than 4300 digits"),
         (b'{"a": "\xff"}', "not UTF-8 (byte 7)"),
         (b"[" * 65 + b"]" * 65, "more than 64 levels"),
         (b"[" * 200_000, "more than 64 levels"),
@@ -66,6 +70,20 @@ def test_what_is_no_json_is_refused_and_says_where(body, says):
     """A refusal names the fault, also for nesting that would exhaust a stack."""
     with pytest.raises(NotJson, match=says.replace("(", r"\(").replace(")", r"\)")):
         read(body, 64)
+
+
+def test_an_integer_keeps_its_digits_as_far_as_python_reads_them():
+    """4300 of them, which is far beyond what a double holds; the largest double is read, too."""
+    assert read(b"9" * 4300, 64).value == int("9" * 4300)
+    assert read(b"1.7976931348623157e308", 64).value == 1.7976931348623157e308
+
+
+def test_what_no_double_holds_may_be_kept_as_its_text():
+    """It is found at any depth, and leaves again as a string."""
+    value = read(b'{"a": [NaN, 1e999, -Infinity, 1.5]}', 64, keep_non_finite=True).value
+    assert json.dumps(value) == '{"a": ["NaN", "1e999", "-Infinity", 1.5]}'
+    assert has_non_finite(value)
+    assert not has_non_finite({"a": ["NaN", {"b": 1e308}]})
 
 
 def test_nesting_up_to_the_limit_is_read():

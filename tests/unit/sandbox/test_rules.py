@@ -61,6 +61,8 @@ LIMITS = {
     "event-name": (lambda text: event(name=text), 100, "E-name-too-long"),
     "event-name-v2": (lambda text: v2(item("event", name=text)), 100, "E-name-too-long"),
     "screen-name-v2": (lambda text: v2(item("screen", name=text)), 100, "E-name-too-long"),
+    "page-name": (lambda text: event(name=text, type="page"), 500, "E-name-too-long"),
+    "page-name-v2": (lambda text: v2(item("page", name=text)), 500, "E-name-too-long"),
     "object-id": (
         lambda text: v2(item("identify", "object", identifiers={"object_type_id": "1", "object_id": text})),
         150,
