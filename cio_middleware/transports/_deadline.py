@@ -70,7 +70,8 @@ class DeadlineTransport(httpx.BaseTransport):
         proxy = proxy_of(scheme, host, port)
         with self._lock:  # else threads that start together would make a pool each, and the last one's would stay
             if (pool := self._pools.get((scheme, proxy))) is None:
-                pool = self._pools[scheme, proxy] = self._make_pool(proxy, secure=scheme == "https")
+                made = self._make_pool(proxy, secure=scheme == "https")
+                pool = self._pools.setdefault((scheme, proxy), made)  # a signal's handler may have made one meanwhile
             return pool
 
     def _make_pool(self, proxy: str, *, secure: bool) -> httpcore.ConnectionPool:

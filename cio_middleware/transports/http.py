@@ -76,7 +76,7 @@ class HttpTransport:
         self._given = client
         self._made: httpx.Client | None = None
         self._inherited: list[httpx.Client] = []
-        # A signal's handler may capture, and thus come here, while its own thread is here.
+        # A signal's handler may come here while its own thread is here.
         self._lock = threading.RLock()
         if client is None:
             # Now, and not at the first send, so that the first event is as quick as the others.
@@ -97,21 +97,17 @@ class HttpTransport:
         Raises:
             BaseException: what the application itself raised in this thread, say a signal's handler.
         """
-        handled, interrupting = sys.exception(), time_left() is not None
+        handled = sys.exception()
         try:
             with _sending(timeout) as deadline:
-                if interrupting and self._given is None:
-                    # A signal's handler, in the middle of this thread's own send: that one may hold the pool's lock.
-                    with _make_client() as spare:
-                        return self._post(spare, base_url + request.path, request.body, timeout, deadline)
-                return self._post(self._client(), base_url + request.path, request.body, timeout, deadline)
+                return self._post(base_url + request.path, request.body, timeout, deadline)
         except BaseException as error:  # noqa: BLE001 - whatever a network or a foreign client does is an answer here
             if isinstance(error, Exception) and (self._given is not None or _foreign(error, handled) is None):
                 return Failure(_name(error))
             raise _released(error, handled)  # noqa: B904 - as if we had not been here
 
-    def _post(self, client: Any, url: str, body: bytes, timeout: float, deadline: float) -> Response:
-        with client.stream("POST", url, **_arguments(self._auth, body, timeout)) as response:
+    def _post(self, url: str, body: bytes, timeout: float, deadline: float) -> Response:
+        with self._client().stream("POST", url, **_arguments(self._auth, body, timeout)) as response:
             if response.is_stream_consumed:  # a test's double answers with a body that is read already
                 return _response(response.status_code, response.headers, response.content)
             read = bytearray()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import functools
 import gc
 import signal
 import socket
@@ -155,7 +156,7 @@ def test_a_thread_that_waits_holds_no_key(serve, eventually):
     thread.start()
 
     def frames() -> list:
-        walked = traceback.walk_stack(sys._current_frames().get(thread.ident))
+        walked = traceback.walk_stack(sys._current_frames().get(thread.ident or 0))
         return [frame for frame, _ in walked]
 
     eventually(lambda: any(frame.f_code.co_name == "_receive_event" for frame in frames()))
@@ -198,26 +199,52 @@ def test_a_given_clients_exceptions_are_all_failures(serve, interrupt):
     assert answer.error.endswith("SoftTimeLimitExceeded")
 
 
-@pytest.mark.parametrize("where", ["_make_pool", "_assign_requests_to_connections", "connect_tcp"])
-def test_a_signals_handler_may_capture_inside_a_delivery(sandbox, where):
-    """Wherever a delivery is interrupted, also under the pool's lock, its own thread can deliver another event."""
-    client = direct(sandbox.url, site_id=sandbox.site_id)
-    inner: list[str | None] = []
+def interrupted_in(where: str, handler: Callable[[], object], what: Callable[[], object]) -> Callable[[], None]:
+    """The same call, in which something else runs once, when a function of that name starts: as a signal's handler."""
+    left = iter([handler])
 
-    def interrupting(frame, event, _):
-        if event == "call" and frame.f_code.co_name == where and not inner:
-            inner.append(client.track("inner", person="ada"))
+    def look(frame, event, _):
+        if event == "call" and frame.f_code.co_name == where:
+            next(left, bool)()
 
-    def deliver() -> None:
-        sys.setprofile(interrupting)
+    def run() -> None:
+        sys.setprofile(look)
         try:
-            client.track("outer", person="ada")
+            what()
         finally:
             sys.setprofile(None)
+        assert next(left, None) is None
 
-    assert ends(deliver)
+    return run
+
+
+@pytest.mark.parametrize("where", ["_make_client", "_make_pool"])
+def test_a_signals_handler_may_send_inside_a_send(serve, answer, where):
+    """A thread that is interrupted while it makes the pool may come again, and no pool is lost."""
+    connections = set()
+
+    def how(connection, _):
+        connections.add(connection)
+        connection.sendall(answer("200 OK"))
+
+    server = serve(how)
+    transport = HttpTransport(lambda: ("site", KEY))
+
+    def post() -> None:
+        assert not isinstance(transport.send(server.url, Request("/", "/", b"{}"), 10.0), Failure)
+
+    assert ends(interrupted_in(where, post, post))
+    transport.close()
+    assert (len(server.requests), len(connections)) == (2, 1)
+
+
+def test_a_signals_handler_may_capture_inside_a_delivery(sandbox):
+    """Under the lock of httpcore's own pool, too, a thread may capture another event."""
+    client = direct(sandbox.url, site_id=sandbox.site_id)
+    inner, outer = (functools.partial(client.track, name, person="ada") for name in ("inner", "outer"))
+    assert ends(interrupted_in("_assign_requests_to_connections", inner, outer))
     client.close()
-    assert (len(inner), sandbox.count("inner"), sandbox.count("outer")) == (1, 1, 1)
+    assert (sandbox.count("inner"), sandbox.count("outer")) == (1, 1)
 
 
 # ----------------------------------------------------------------------------------------------------- nothing piles up
