@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import quote, unquote_plus, urlencode, urlsplit
 
 from . import _values
 from ._semconv import SCOPE, VERSION
@@ -29,6 +29,7 @@ _ANONYMOUS_ID = re.compile(r"[A-Za-z0-9_.~-]{1,150}")
 _LOCALE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8}){0,8}")
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/:@!$&'()*+,;=~._-]*")  # what a URL keeps as it is
 _MAX_TEXT = 1000
+_MAX_FIELDS = 100
 
 Header = Callable[[str], str]
 """The value of a request header by its lower-case name; empty when there is none."""
@@ -126,8 +127,7 @@ def check_capture(capture: Iterable[str]) -> tuple[str, ...]:
 def _context(
     header: Header, origin: str, path: str, query: str, peer: str, capture: tuple[str, ...], query_keys: tuple[str, ...]
 ) -> dict[str, Any]:
-    asked = query_keys or ("campaign" in capture and "utm_" in query)
-    pairs = _query(query) if asked else []
+    pairs = _query(query, query_keys) if query_keys or ("campaign" in capture and "utm_" in query) else []
     context: dict[str, Any] = {}
     if "page" in capture:
         context["page"] = _page(header, origin, path, pairs, query_keys)
@@ -160,11 +160,14 @@ def _page(
     return page
 
 
-def _query(query: str) -> list[tuple[str, str]]:
-    try:
-        return parse_qsl(query, max_num_fields=100)
-    except ValueError:
-        return []
+def _query(query: str, keys: tuple[str, ...]) -> list[tuple[str, str]]:
+    """The pairs that somebody asked for, of the first hundred; only those are decoded."""
+    pairs = []
+    for field in query.split("&", _MAX_FIELDS)[:_MAX_FIELDS]:
+        key, _, value = field.partition("=")
+        if (key in _CAMPAIGN or key in keys or unquote_plus(key) in keys) and value:
+            pairs.append((unquote_plus(key), unquote_plus(value)))
+    return pairs
 
 
 def _origin(scheme: str, host: str) -> str:

@@ -72,7 +72,7 @@ class HTTPClient(Protocol):
         *,
         content: bytes,
         headers: Mapping[str, str],
-        auth: tuple[str, str],
+        auth: Callable[[Any], Any],
         timeout: float,
         follow_redirects: bool,
     ) -> AbstractContextManager[Any]:
@@ -90,7 +90,7 @@ class AsyncHTTPClient(Protocol):
         *,
         content: bytes,
         headers: Mapping[str, str],
-        auth: tuple[str, str],
+        auth: Callable[[Any], Any],
         timeout: float,
         follow_redirects: bool,
     ) -> AbstractAsyncContextManager[Any]:

@@ -335,13 +335,13 @@ def test_threads_share_one_pool(sandbox, monkeypatch):
 def test_a_loop_never_reads_certificates(monkeypatch, scheme, contexts):
     """One context for https, made in a thread, however many loops and tasks there are; none for http."""
     made: list[threading.Thread] = []
-    real = ssl.create_default_context
+    real = ssl.SSLContext.load_verify_locations
 
-    def create(*args, **kwargs):
+    def read(*args, **kwargs):
         made.append(threading.current_thread())
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(ssl, "create_default_context", create)
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", read)
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     client = direct(f"{scheme}://127.0.0.1:{port}")

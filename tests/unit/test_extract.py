@@ -222,7 +222,8 @@ CAMPAIGNS = {
     "twice": ("utm_source=a&utm_source=b", {"source": "b"}),
     "no-utf-8": ("utm_source=%FF", {"source": "�"}),
     "endless": ("utm_source=" + "a" * 5000, {"source": "a" * 1000}),
-    "too-many-fields": ("utm_source=a" + "&x=1" * 200, None),
+    "too-many-fields": ("&".join(["x=1"] * 100 + ["utm_source=a"]), None),
+    "many-fields": ("utm_source=a" + "&x=1" * 200, {"source": "a"}),
 }
 
 
