@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote_plus, urlencode, urlsplit
 
@@ -28,6 +29,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]{0,20}")
 _ANONYMOUS_ID = re.compile(r"[A-Za-z0-9_.~-]{1,150}")
 _LOCALE = re.compile(r"[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8}){0,8}")
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/:@!$&'()*+,;=~._-]*")  # what a URL keeps as it is
+_WANTED = {name.encode(): name for name in ("host", "referer", "accept-language", "user-agent", "cookie")}
 _MAX_TEXT = 1000
 _MAX_FIELDS = 100
 
@@ -37,24 +39,18 @@ Header = Callable[[str], str]
 
 def asgi_header(scope: Mapping[str, Any]) -> Header:
     """Headers of an ASGI scope, walked once."""
-    found: dict[bytes, list[bytes]] = {}
+    found: dict[str, str] = {}
     try:
         for key, value in scope.get("headers") or ():
-            found.setdefault(key.lower(), []).append(value)
+            if (name := _WANTED.get(key) or _WANTED.get(key.lower())) is None:
+                continue
+            if name not in found:
+                found[name] = value.decode("latin-1")
+            elif name == "cookie":  # HTTP/2 may bring the cookies in several headers
+                found[name] += "; " + value.decode("latin-1")
     except (AttributeError, TypeError, ValueError):  # no headers as ASGI has them
         found = {}
-
-    def read(name: str) -> str:
-        values = found.get(name.encode())
-        if values is None:
-            return ""
-        try:
-            # HTTP/2 may bring the cookies in several headers.
-            return (b"; ".join(values) if name == "cookie" else values[0]).decode("latin-1")
-        except (AttributeError, TypeError):
-            return ""
-
-    return read
+    return lambda name: found.get(name, "")
 
 
 def wsgi_header(environ: Mapping[str, Any]) -> Header:
@@ -94,7 +90,7 @@ def wsgi_context(environ: Mapping[str, Any], capture: tuple[str, ...], query_key
 
 
 def encode(context: Mapping[str, Any]) -> bytes:
-    """The context as JSON bytes."""
+    """The context as JSON bytes. It holds nothing but text that `text` has cleaned, so it needs no second look."""
     return _values.dump(context)
 
 
@@ -170,6 +166,7 @@ def _query(query: str, keys: tuple[str, ...]) -> list[tuple[str, str]]:
     return pairs
 
 
+@lru_cache(256)
 def _origin(scheme: str, host: str) -> str:
     # What is no host could carry a password or a query into the URL.
     if not _HOST.fullmatch(host):
@@ -187,6 +184,7 @@ def _without_query(url: str) -> str:
     return text(f"{parts.scheme}://{host}{parts.path}") if parts.scheme and host else ""
 
 
+@lru_cache(256)
 def _locale(accepted: str) -> str:
     first = accepted.split(",", 1)[0].split(";", 1)[0].strip()
     return first if _LOCALE.fullmatch(first) else ""

@@ -183,6 +183,9 @@ class People:
 
     def _take(self, cell: RequestCell, answer: object) -> None:
         """Make an answer the request's person, or keep it for whoever can await it."""
+        if type(answer) is str:  # nearly every one
+            cell.identity = self._read(answer) or cell.identity
+            return
         try:
             awaitable = inspect.isawaitable(answer)
         except Exception as error:  # noqa: BLE001 - an object may raise when it is only looked at
