@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from fastapi import Depends, FastAPI
 from flask import Flask
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
@@ -36,24 +36,33 @@ def test_a_decorator_above_a_route_never_fires(client):
     assert client.stats().captured == 1
 
 
-@pytest.mark.parametrize("in_a_thread", [True, False], ids=["def", "async def"])
-def test_a_dependency_names_the_person_of_the_request(in_a_thread, client, sandbox):
+def signs_in(user: str) -> str:
+    """A dependency that FastAPI runs in a thread."""
+    cio.identify(user)
+    return user
+
+
+async def asigns_in(user: str) -> str:
+    """A dependency that runs on the event loop."""
+    return signs_in(user)
+
+
+@pytest.mark.parametrize("dependency", [signs_in, asigns_in])
+def test_a_dependency_names_the_person_of_the_request(dependency, client, sandbox):
     """FastAPI runs a `def` dependency in a thread; what it says holds for the event of the route all the same."""
-
-    async def order(_request):
-        if in_a_thread:
-            await run_in_threadpool(cio.identify, "ada")
-        else:
-            cio.identify("ada")
-        cio.track("order_placed")
-        return PlainTextResponse("Thank you.")
-
-    app = Starlette(routes=[Route("/orders", order, methods=["POST"])])
+    app = FastAPI()
     app.add_middleware(CustomerIOMiddleware, client=client)
-    with TestClient(app) as browser:
-        browser.post("/orders")
 
-    assert [(event.name, event.person) for event in sandbox.events()] == [("order_placed", "ada")]
+    @app.post("/orders", dependencies=[Depends(dependency)])
+    @cio.track_event("order_placed", attributes=["total"])
+    def place_order(total: int) -> str:
+        return f"Thank you for {total}."
+
+    with TestClient(app) as browser:
+        assert browser.post("/orders?user=ada&total=3").json() == "Thank you for 3."
+
+    (event,) = sandbox.events()
+    assert (event.name, event.person, event.data["total"]) == ("order_placed", "ada", 3)
 
 
 def test_a_visitor_without_cookie_and_person_is_dropped_with_a_reason(client):
