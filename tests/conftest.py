@@ -9,12 +9,23 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from customerio import CustomerIO
+from requests.adapters import HTTPAdapter
 
 from cio_middleware import Client, Settings, _default
 from cio_middleware.testing import Sandbox
 from cio_middleware.testing.clock import ManualClock
 
 _workspaces = itertools.count(1)
+
+
+class PlainText(HTTPAdapter):
+    """Sends what is meant for https in plain text, to the same host and port: Customer.io's SDK only speaks https."""
+
+    def send(self, request: Any, *args: Any, **options: Any) -> Any:
+        """Send one request."""
+        request.url = str(request.url).replace("https://", "http://", 1)
+        return super().send(request, *args, **options)
 
 
 @pytest.fixture(scope="session", name="sandbox_server")
@@ -70,6 +81,26 @@ def _make_client(sandbox: Sandbox) -> Iterator[Callable[..., Client]]:
 def _client(make_client: Callable[..., Client]) -> Client:
     """A queued client on the sandbox, with quick retries."""
     return make_client()
+
+
+@pytest.fixture(name="make_official")
+def _make_official(sandbox: Sandbox) -> Iterator[Callable[..., CustomerIO]]:
+    """Builds Customer.io's own SDK on the sandbox; arguments are its own, and its retries stay as they are."""
+    made: list[CustomerIO] = []
+
+    def make(**options: Any) -> CustomerIO:
+        host, port = sandbox.url.removeprefix("http://").split(":")
+        client = CustomerIO(sandbox.site_id, "key", host=host, port=int(port), **options)
+        own_retries = client.http.get_adapter("https://").max_retries
+        client.http.mount("https://", PlainText(max_retries=own_retries))
+        client.http.mount("http://", HTTPAdapter(max_retries=own_retries))
+        client.http.trust_env = False
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.close()
 
 
 @pytest.fixture(autouse=True)

@@ -6,31 +6,15 @@ import time
 from pathlib import Path
 
 import pytest
-from customerio import CustomerIO, CustomerIOException
-from requests.adapters import HTTPAdapter
+from customerio import CustomerIOException
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
 
 
-class PlainText(HTTPAdapter):
-    """Sends what is meant for https over plain HTTP; the SDK speaks nothing else."""
-
-    def send(self, request, *args, **options):
-        """Send one request."""
-        request.url = str(request.url).replace("https://", "http://", 1)
-        return super().send(request, *args, **options)
-
-
 @pytest.fixture(name="official")
-def _official(sandbox):
+def _official(make_official):
     """The SDK as it comes, with its own retries."""
-    host, port = sandbox.url.removeprefix("http://").split(":")
-    with CustomerIO(sandbox.site_id, "key", host=host, port=int(port)) as client:
-        own_retries = client.http.get_adapter("https://").max_retries
-        client.http.mount("https://", PlainText(max_retries=own_retries))
-        client.http.mount("http://", HTTPAdapter(max_retries=own_retries))
-        client.http.trust_env = False
-        yield client
+    return make_official()
 
 
 def row(what: str) -> tuple[str, str]:

@@ -13,27 +13,13 @@ from datetime import UTC, datetime
 
 import pytest
 from customerio import CustomerIO, CustomerIOException
-from requests.adapters import HTTPAdapter
 
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
 
-class PlainText(HTTPAdapter):
-    """Send what is meant for https over plain HTTP, to the same host and port."""
-
-    def send(self, request, *args, **options):
-        """Send a request."""
-        request.url = str(request.url).replace("https://", "http://", 1)
-        return super().send(request, *args, **options)
-
-
 @pytest.fixture(name="official")
-def _official(sandbox):
-    host, port = sandbox.url.removeprefix("http://").split(":")
-    with CustomerIO(sandbox.site_id, "key", host=host, port=int(port), retries=0, timeout=5) as client:
-        client.http.mount("https://", PlainText())
-        client.http.trust_env = False
-        yield client
+def _official(make_official):
+    return make_official(retries=0, timeout=5)
 
 
 VERBS = {
