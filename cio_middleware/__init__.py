@@ -11,9 +11,10 @@ Product events from a Python web application into Customer.io.
 
 from __future__ import annotations
 
+from ._calls import Call
 from ._client import Client
 from ._context import RequestCell, bound, current_request
-from ._decorator import Call, track_event
+from ._decorator import track_event
 from ._default import configure, flush, get_client, identify, page, track
 from ._events import Event, Identity
 from ._semconv import VERSION as __version__  # noqa: N811 - the name that Python's tools look for

@@ -12,47 +12,15 @@ import importlib
 import inspect
 import operator
 import pickle
-import time
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import wrapt
 
+from ._calls import Attributes, Began, Persons, Plan, Reporter, When, begin
 from ._client import Client
-from ._context import Overlay, RequestCell, current, overlay
-from ._default import client_here
-from ._fork import WATCH
-from ._notices import Notices
-from .exceptions import ConfigurationError, DeliveryError, InvalidEvent
-from .typing import Person
 
 F = TypeVar("F", bound=Callable[..., Any])
-When = Literal["success", "failure", "always"]
-_WHEN = ("success", "failure", "always")
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """
-    One finished call, as `attributes=` and `person=` see it.
-
-    `arguments` are by name, defaults included, without `self`. `result` is what was returned (None after a failure; for
-    a generator what its `return` gave), `exception` what was raised, `duration` how long it took, in seconds.
-    """
-
-    arguments: Mapping[str, Any]
-    result: Any
-    exception: BaseException | None
-    duration: float
-
-    def __repr__(self) -> str:
-        return f"Call({'failed' if self.exception is not None else 'succeeded'} after {self.duration:.3f} s)"
-
-
-Attributes = Mapping[str, Any] | Sequence[str] | Callable[[Call], Any] | None
-Persons = Person | Callable[[Call], Person | None] | None
 
 
 @overload
@@ -96,20 +64,9 @@ def track_event(
         TypeError: at decoration, for a class.
     """
     if name is not None and not isinstance(name, str):
-        return _decorate(name, _Plan(None, attributes, person, when, client))
-    plan = _Plan(name, attributes, person, when, client)
+        return _decorate(name, Plan(None, attributes, person, when, client))
+    plan = Plan(name, attributes, person, when, client)
     return lambda function: _decorate(function, plan)
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """What one decorator was told."""
-
-    name: str | None
-    attributes: Attributes
-    person: Persons
-    when: str
-    client: Client | None
 
 
 if TYPE_CHECKING:
@@ -163,7 +120,7 @@ def _imported(module: str, name: str) -> Any:
     return operator.attrgetter(name)(importlib.import_module(module))
 
 
-def _decorate(function: Any, plan: _Plan) -> Any:
+def _decorate(function: Any, plan: Plan) -> Any:
     bare = _bare(function)
     if isinstance(bare, type):
         message = f"@track_event decorates functions, and {bare.__name__} is a class. Decorate its methods."
@@ -171,7 +128,7 @@ def _decorate(function: Any, plan: _Plan) -> Any:
     if not callable(bare):
         message = f"@track_event decorates functions, not a {type(bare).__name__}."
         raise TypeError(message)
-    reporter = _Reporter(plan, bare)
+    reporter = Reporter(plan, bare)
     # An object with an async __call__ is a coroutine function that inspect does not see as one.
     kind = bare if inspect.isroutine(bare) else type(bare).__call__
     if inspect.iscoroutinefunction(kind):
@@ -194,171 +151,9 @@ def _bare(function: Any) -> Any:
             return function
 
 
-_Began = tuple[float, RequestCell | None, Overlay | None]
-"""When a call began, and in which request and `bound()` block: a generator may end in another's."""
-
-
-def _begin() -> _Began:
-    return time.monotonic(), current.get(), overlay.get()
-
-
-_Made = tuple[Any, Any, tuple[Any, ...], dict[str, Any]]
-"""What was called: the function, what it is bound to, and its arguments."""
-
-
-class _Reporter:
-    """Turns finished calls into events."""
-
-    def __init__(self, plan: _Plan, bare: Any) -> None:
-        self._plan = plan
-        self._name = plan.name or str(getattr(bare, "__name__", type(bare).__name__))
-        self._notices = Notices()
-        WATCH.add(self._notices)
-        self._signatures: dict[bool, inspect.Signature] = {}
-        self._picked = _picked(plan.attributes)
-        self._needs_arguments = bool(self._picked) or callable(plan.attributes) or callable(plan.person)
-        self._check(bare)
-
-    def _check(self, bare: Any) -> None:
-        plan = self._plan
-        if plan.when not in _WHEN:
-            message = f"when is {plan.when!r}: type one of {', '.join(_WHEN)}."
-            raise ConfigurationError(message)
-        if inspect.iscoroutinefunction(plan.attributes) or inspect.iscoroutinefunction(plan.person):
-            message = (
-                f"attributes= or person= of event {self._name!r} is asynchronous. Pass a plain function of one Call."
-            )
-            raise ConfigurationError(message)
-        if not self._picked:
-            return
-        parameters = inspect.signature(bare).parameters
-        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-            return
-        unknown = [name for name in self._picked if name not in parameters]
-        if unknown:
-            message = f"{self._name} has no argument {', '.join(unknown)}; it has {', '.join(parameters) or 'none'}."
-            raise ConfigurationError(message)
-
-    def report(self, made: _Made, began: _Began, result: Any = None, exception: BaseException | None = None) -> None:
-        """One call finished. Never raises, unless the client was told to."""
-        if not self._wanted(exception):
-            return
-        here = _enter(began)
-        try:
-            client = self._plan.client or client_here()
-            values = None if client is None else self._values(client, self._call(made, began, result, exception))
-            if client is not None and values is not None:
-                client.track(self._name, values[0], person=values[1])
-        except (InvalidEvent, DeliveryError):
-            # `debug` and on_error="raise" ask for it, but it must not hide what the function itself raised.
-            if exception is None:
-                raise
-        finally:
-            _leave(here)
-
-    async def areport(
-        self, made: _Made, began: _Began, result: Any = None, exception: BaseException | None = None
-    ) -> None:
-        """The same for a coroutine, which can await a backend that delivers meanwhile."""
-        if exception is not None and not isinstance(exception, Exception):
-            self.report(made, began, result, exception)  # cancelled: nothing is awaited any more
-            return
-        if not self._wanted(exception):
-            return
-        here = _enter(began)
-        try:
-            client = self._plan.client or client_here()
-            values = None if client is None else self._values(client, self._call(made, began, result, exception))
-            if client is not None and values is not None:
-                await client.atrack(self._name, values[0], person=values[1])
-        except (InvalidEvent, DeliveryError):
-            if exception is None:
-                raise
-        finally:
-            _leave(here)
-
-    def _wanted(self, exception: BaseException | None) -> bool:
-        return self._plan.when == "always" or (self._plan.when == "success") == (exception is None)
-
-    def _call(self, made: _Made, began: _Began, result: Any, exception: BaseException | None) -> Call | None:
-        if not self._needs_arguments:
-            return None
-        return Call(self._arguments(made), result, exception, time.monotonic() - began[0])
-
-    def _values(self, client: Client, call: Call | None) -> tuple[Any, Any] | None:
-        """Attributes and person of the event; None when the application's callables failed, which is counted."""
-        asked = "attributes="
-        try:
-            attributes = self._attributes(call)
-            asked = "person="
-            person: Any = self._plan.person
-            if callable(person) and call is not None:
-                person = person(call)
-        except Exception as error:  # noqa: BLE001 - attributes= and person= are the application's
-            client.drop_call()
-            kind = type(error).__name__
-            self._notices.trouble(
-                "call", asked + kind, "%s of event %r raised %s: its events are dropped", asked, self._name, kind
-            )
-            return None
-        return attributes, person
-
-    def _attributes(self, call: Call | None) -> Any:
-        attributes: Any = self._plan.attributes
-        if call is None:
-            return attributes
-        if self._picked:
-            return {name: call.arguments[name] for name in self._picked if name in call.arguments}
-        return attributes(call) if callable(attributes) else attributes
-
-    def _arguments(self, made: _Made) -> dict[str, Any]:
-        wrapped, instance, args, kwargs = made
-        if isinstance(wrapped, wrapt.PartialCallableObjectProxy):
-            # A method that is called by its class; whether its signature has a `self` depends on the version of wrapt.
-            wrapped = wrapped.__wrapped__.__get__(instance)
-        while isinstance(wrapped, functools.partial):
-            args, kwargs, wrapped = wrapped.args + args, {**wrapped.keywords, **kwargs}, wrapped.func
-        is_method = inspect.ismethod(wrapped)
-        try:
-            if (signature := self._signatures.get(is_method)) is None:
-                signature = self._signatures[is_method] = inspect.signature(wrapped)
-            bound = signature.bind(*args, **kwargs)
-        except (TypeError, ValueError):
-            # Called wrongly, which is how it failed; or a built-in without a signature.
-            return dict(kwargs)
-        bound.apply_defaults()
-        arguments = dict(bound.arguments)
-        for name, parameter in signature.parameters.items():
-            if parameter.kind is parameter.VAR_KEYWORD:
-                arguments.update(arguments.pop(name, {}))
-        return arguments
-
-
-def _picked(attributes: Attributes) -> tuple[str, ...]:
-    if isinstance(attributes, str):
-        return (attributes,)
-    if isinstance(attributes, (Sequence, AbstractSet)):
-        return tuple(attributes)
-    return ()
-
-
-def _enter(began: _Began) -> tuple[Any, Any] | None:
-    """Go back to where a call began. None when that is here."""
-    _, cell, block = began
-    if cell is current.get() and block is overlay.get():
-        return None
-    return current.set(cell), overlay.set(block)
-
-
-def _leave(here: tuple[Any, Any] | None) -> None:
-    if here is not None:
-        current.reset(here[0])
-        overlay.reset(here[1])
-
-
-def _plain(reporter: _Reporter) -> Callable[..., Any]:
+def _plain(reporter: Reporter) -> Callable[..., Any]:
     def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        began = _begin()
+        began = begin()
         try:
             result = wrapped(*args, **kwargs)
         except BaseException as error:
@@ -370,9 +165,9 @@ def _plain(reporter: _Reporter) -> Callable[..., Any]:
     return call
 
 
-def _coroutine(reporter: _Reporter) -> Callable[..., Any]:
+def _coroutine(reporter: Reporter) -> Callable[..., Any]:
     async def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        began = _begin()
+        began = begin()
         try:
             result = await wrapped(*args, **kwargs)
         except BaseException as error:
@@ -384,12 +179,12 @@ def _coroutine(reporter: _Reporter) -> Callable[..., Any]:
     return call
 
 
-_Finished = Callable[[_Began, Any, BaseException | None], None]
+_Finished = Callable[[Began, Any, BaseException | None], None]
 
 
-def _generator(reporter: _Reporter, steps: Callable[[Any, _Finished], Any]) -> Callable[..., Any]:
+def _generator(reporter: Reporter, steps: Callable[[Any, _Finished], Any]) -> Callable[..., Any]:
     def call(wrapped: Any, instance: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        def finished(began: _Began, result: Any, exception: BaseException | None) -> None:
+        def finished(began: Began, result: Any, exception: BaseException | None) -> None:
             reporter.report((wrapped, instance, args, kwargs), began, result, exception)
 
         # Made here and not at the first step, so that wrong arguments fail where they are passed.
@@ -399,7 +194,7 @@ def _generator(reporter: _Reporter, steps: Callable[[Any, _Finished], Any]) -> C
 
 
 def _steps(inner: Generator[Any, Any, Any], finished: _Finished) -> Generator[Any, Any, Any]:
-    began = _begin()
+    began = begin()
     try:
         result = yield from inner
     except GeneratorExit:
@@ -415,7 +210,7 @@ def _steps(inner: Generator[Any, Any, Any], finished: _Finished) -> Generator[An
 
 async def _async_steps(inner: AsyncGenerator[Any, Any], finished: _Finished) -> AsyncGenerator[Any, Any]:
     """What `yield from` does, which async generators do not have: hands on values, errors and the end."""
-    began = _begin()
+    began = begin()
     step = inner.__anext__()
     try:
         while True:

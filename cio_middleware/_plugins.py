@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
-from ._settings import nearest
+from ._environ import nearest
 from .exceptions import ConfigurationError
 
 

@@ -8,23 +8,19 @@ from its default. Nothing is read at import, and no `.env` file is read at all.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import ipaddress
 import os
-import pathlib
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
+from ._environ import PREFIX, nearest, read
+from ._secret import Secret, SecretSource
 from .exceptions import ConfigurationError
 
-PREFIX = "CUSTOMERIO_"
-SecretSource = str | pathlib.Path | Callable[[], str]
-
-_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 _WHERE_CREDENTIALS_ARE = (
     "\n  For local work: cio-middleware sandbox."
     " For the real thing: Customer.io > Settings > API credentials > Track API."
@@ -37,74 +33,6 @@ _OTHER_KEYS = (
 
 _CREDENTIAL = re.compile(r"[!-~]*")
 _LONGEST = 1_000_000_000
-
-
-class Secret:
-    """
-    A secret that shows as *** wherever it is printed and refuses to be pickled.
-
-    Its source is the text, a file that holds it, or a callable that returns it; the last two are asked at each use, so
-    a rotated key is picked up without a restart.
-    """
-
-    __slots__ = ("_source",)
-
-    def __init__(self, source: SecretSource) -> None:
-        self._source = source
-
-    def reveal(self) -> str:
-        """
-        The secret itself.
-
-        Raises:
-            ConfigurationError: its file or callable gave none.
-        """
-        found, problem = _ask(self._source)
-        if problem:
-            # A traceback may be printed with the locals of its frames, so this one holds neither source nor answer.
-            raise ConfigurationError(problem)
-        return found
-
-    def __repr__(self) -> str:
-        return "***"
-
-    __str__ = __repr__
-
-    def __format__(self, spec: str) -> str:
-        return format("***", spec)
-
-    def __copy__(self) -> Secret:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Secret:
-        return self
-
-    def __getstate__(self) -> NoReturn:
-        self.__reduce__()
-
-    def __reduce__(self) -> NoReturn:
-        message = "a Customer.io secret does not pickle. Build the client in each process, from its environment."
-        raise TypeError(message)
-
-
-def _ask(source: SecretSource) -> tuple[str, str]:
-    """The secret, stripped of the newline that files end with; or what is wrong with its source."""
-    if isinstance(source, str):
-        return source.strip(), ""
-    if not isinstance(source, pathlib.Path) and not callable(source):
-        return "", f"a secret is a {type(source).__name__}: pass it as text, as a pathlib.Path or as a callable."
-    where, problem = "the callable given for a secret", "returned nothing. It must return text"
-    if isinstance(source, pathlib.Path):
-        where, problem = f"the file {str(source)!r}", "is empty. It must hold the secret and nothing else"
-    try:
-        found = source.read_text("utf-8") if isinstance(source, pathlib.Path) else source()
-    except Exception as error:  # noqa: BLE001 - a secret manager's client may raise anything
-        return "", f"{where} cannot be read: {type(error).__name__}."
-    if isinstance(found, str) and found.strip():
-        return found.strip(), ""
-    if found is not None and not isinstance(found, str):
-        problem = f"returned a {type(found).__name__}. It must return text"
-    return "", f"{where} {problem}."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +126,7 @@ class Settings:
             ConfigurationError: a variable does not read as its type, or a name is not a setting's.
         """
         hide_key(overrides)
-        values, problems, unknown = _read(os.environ if environ is None else environ)
+        values, problems, unknown = read(os.environ if environ is None else environ, get_type_hints(cls))
         # A traceback may be printed with the locals of its frames: this one must not hold the environment by then.
         del environ
         for hint in unknown:
@@ -266,36 +194,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def nearest(word: str, known: Iterator[str] | list[str] | tuple[str, ...]) -> str | None:
-    """The known word that was most likely meant."""
-    by_lower = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
-    return by_lower[found[0]] if found else None
-
-
-def _read(environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str], list[str]]:
-    values: dict[str, Any] = {}
-    problems: list[str] = []
-    unknown: list[str] = []
-    hints = get_type_hints(Settings)
-    names = {PREFIX + field.name.upper(): field.name for field in dataclasses.fields(Settings)}
-    for variable in sorted(environ):
-        if not variable.startswith(PREFIX) or environ[variable] == "":
-            continue
-        if variable == PREFIX + "API_KEY_FILE":
-            values.setdefault("api_key", Secret(pathlib.Path(environ[variable])))
-        elif (name := names.get(variable)) is None:
-            unknown.append(_unknown(variable, list(names)))
-        elif name == "api_key":
-            values[name] = Secret(environ[variable])
-        else:
-            try:
-                values[name] = _parse(environ[variable], hints[name])
-            except ValueError as error:
-                problems.append(f"{variable} is {environ[variable]!r}: {error}.")
-    return values, problems, unknown
-
-
 def _names() -> set[str]:
     return {field.name for field in dataclasses.fields(Settings)}
 
@@ -306,31 +204,6 @@ def _unknown_names(overrides: Mapping[str, Any]) -> Iterator[str]:
         meant = nearest(name, sorted(known))
         hint = f"Did you mean {meant}?" if meant else "Type help(cio_middleware.Settings) for a list."
         yield f"{name} is not a setting. {hint}"
-
-
-def _unknown(variable: str, names: list[str]) -> str:
-    # Without the prefix, which would make every variable look like every other.
-    meant = nearest(variable.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in names])
-    hint = f" Did you mean {PREFIX}{meant}?" if meant else ""
-    return f"{variable} is not a setting of cio_middleware and is ignored.{hint}"
-
-
-def _parse(text: str, kind: Any) -> Any:
-    if kind is bool:
-        word = text.strip().lower()
-        if word not in _TRUE | _FALSE:
-            message = "type true or false"
-            raise ValueError(message)
-        return word in _TRUE
-    if kind is int or kind is float or kind == float | None:
-        if kind == float | None and text.strip().lower() == "none":
-            return None
-        try:
-            return int(text.replace("_", "")) if kind is int else float(text)
-        except ValueError:
-            message = "type a whole number" if kind is int else "type a number"
-            raise ValueError(message) from None
-    return text
 
 
 def _wrong_choices(settings: Settings) -> Iterator[str]:

@@ -17,7 +17,7 @@ import pytest
 
 import cio_middleware as cio
 from cio_middleware import Client, Event, Settings
-from cio_middleware._settings import Secret
+from cio_middleware._secret import Secret
 from cio_middleware.exceptions import ConfigurationError
 
 CANARY = "k3y-c4n4ry"
