@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import random
 import threading
 import time as clock_time
 from collections.abc import Callable
@@ -132,4 +131,5 @@ def is_ulid(text: str) -> bool:
 
 def dice() -> float:
     """A number in [0, 1) for jitter and sampling; not for secrets."""
-    return random.random()  # noqa: S311 - spreading retries needs no cryptography
+    # Not `random`: the application may have seeded it, and forked workers would all wait equally long.
+    return (int.from_bytes(os.urandom(7)) >> 3) / (1 << 53)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import sys
 import threading
 from collections.abc import Iterator
@@ -170,3 +171,13 @@ def test_what_customer_io_takes_for_a_ulid(text, takes):
 def test_dice_are_between_0_and_1():
     """Jitter multiplies by it."""
     assert all(0 <= dice() < 1 for _ in range(100))
+
+
+def test_dice_leave_the_random_numbers_of_the_application_alone():
+    """An application that seeds `random` gets the numbers that it would get without us."""
+    random.seed(1)
+    expected = [random.random() for _ in range(3)]
+    random.seed(1)
+    drawn = [(random.random(), dice())[0] for _ in range(3)]
+
+    assert drawn == expected
