@@ -71,7 +71,7 @@ def assemble(
     check_client(http_client, asynchronous=False)
     check_client(async_http_client, asynchronous=True)
     time: Clock = SystemClock() if clock is None else clock
-    ledger, notices, mint = Ledger(), Notices(time), Ulids(time.time)
+    ledger, notices, ulids = Ledger(), Notices(time), Ulids(time.time)
     metrics = Metrics(_backend_name(settings), ledger.read)
     telemetry = _telemetry(settings, metrics, time, tracer_provider)
     makers = _Makers(settings, time, ledger, notices, telemetry, http_client, async_http_client)
@@ -99,7 +99,7 @@ def assemble(
     if isinstance(backend, QueuedBackend):
         backend.sweep, backend.empty = parking.sweep, parking.empty
     capture = Capture(
-        mint=mint,
+        ulids=ulids,
         clock=time,
         ledger=ledger,
         telemetry=telemetry,
@@ -109,7 +109,7 @@ def assemble(
         stamps=settings.stamps,
         stamp_queued=isinstance(backend, QueuedBackend),
     )
-    for part in (ledger, notices, mint, parking):
+    for part in (ledger, notices, ulids, parking):
         WATCH.add(part)
     _warn(settings, notices)
     return Parts(time, ledger, notices, telemetry, people, capture, backend, dispatch, parking)

@@ -7,7 +7,7 @@ with its request, or one that is dropped with a reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry.trace import Span
@@ -17,14 +17,13 @@ from ._context import Overlay, RequestCell, current, overlay
 from ._dispatch import Dispatch
 from ._events import Event, Identity, Kind
 from ._fork import WATCH
-from ._ids import Clock
+from ._ids import Clock, Ulids
 from ._parking import Parking
 from ._person import Named, People
 from ._stats import DropReason, Ledger
 from ._telemetry import Telemetry
 from .exceptions import InvalidEvent
 from .wire import limits
-from .wire.track import splice
 
 Pending = tuple[Event, float, Any, Span | None]
 """An event that goes on now: itself, when it was captured, what its send links to, its span."""
@@ -38,7 +37,7 @@ class Capture:
     def __init__(  # noqa: PLR0913 - the composition root fills them in, once
         self,
         *,
-        mint: Callable[[], str],
+        ulids: Ulids,
         clock: Clock,
         ledger: Ledger,
         telemetry: Telemetry,
@@ -48,7 +47,7 @@ class Capture:
         stamps: bool,
         stamp_queued: bool,
     ) -> None:
-        self._mint = mint
+        self._mint = ulids.at
         self._time = clock.time
         self._ledger = ledger
         self._telemetry = telemetry
@@ -57,7 +56,7 @@ class Capture:
         self._parking = parking
         self._stamps = stamps
         self._stamp_queued = stamps and stamp_queued
-        self._second = 0
+        self._second, self._end = 0, b"}"
         self.closed = False
 
     def event(
@@ -71,8 +70,15 @@ class Capture:
         event_id: str | None,
     ) -> Pending | str | None:
         """Capture an event, a page or a screen: pending now, or the id of a parked one, or None for a dropped one."""
-        now = self._begin()
-        if now is None:
+        # In full, and with few calls: this is what an application waits for. After a pause each call costs a
+        # microsecond of cold caches.
+        now = self._time()
+        second = int(now)
+        if second != self._second:
+            self._tick(second)
+        self._ledger.capture()
+        if self.closed:
+            self._dispatch.drop(DropReason.CLOSED)
             return None
         try:
             bound, cell = overlay.get(), current.get()
@@ -84,28 +90,31 @@ class Capture:
             nobody = identity is None and anonymous is None
             if nobody and cell is not None:
                 identity = self._people.known(cell)
-            (limits.page_name_json if kind == "page" else limits.name_json)(name)
+            if kind == "event" and type(name) is str:
+                limits.checked_name_json(name)
+            else:
+                (limits.page_name_json if kind == "page" else limits.name_json)(name)
+            raw = None
+            if bound is None and cell is None and type(attributes) is dict and "_queued_at" not in attributes:
+                raw = _values.encode_plain(attributes, self._end)
             event = Event(
                 kind,
-                self._mint() if event_id is None else limits.check_event_id(event_id),
+                self._mint(now) if event_id is None else limits.check_event_id(event_id),
                 name,
-                int(now) if timestamp is None else limits.unix_seconds(timestamp),
-                self._encode(attributes, int(now), bound, cell),
+                second if timestamp is None else limits.unix_seconds(timestamp),
+                raw or self._encode(attributes, second, bound, cell),
                 identity,
                 anonymous,
             )
-            span, carrier = self._telemetry.create(event, now)
+            span = carrier = None
+            if second != self._telemetry.nothing_at:
+                span, carrier = self._telemetry.create(event, now)
         except BaseException as error:  # noqa: BLE001 - see _failed
             self._failed(error)
             return None
         if not nobody or identity is not None or cell is None:
             return event, now, carrier, span
-        if cell.parks and cell.client.parking is self._parking:
-            if span is not None:
-                _telemetry.end(span)
-            self._parking.park(cell, event, now, carrier)
-            return event.event_id
-        return event.about(None, cell.browser()), now, carrier, span
+        return self._of_nobody(cell, event, now, carrier, span)
 
     def identify(self, named: Named, attributes: object, timestamp: object) -> Pending | None:
         """Capture what is known about a person; None when there is nothing to send, or it was dropped."""
@@ -119,7 +128,7 @@ class Capture:
             self._dispatch.drop(DropReason.NO_IDENTITY)
             return None
         try:
-            event = self._profile(named.identity, attributes, named.link, timestamp, int(now))
+            event = self._profile(named.identity, attributes, named.link, timestamp, now)
             span, carrier = self._telemetry.create(event, now)
         except BaseException as error:  # noqa: BLE001 - see _failed
             self._failed(error)
@@ -131,15 +140,29 @@ class Capture:
         if self._begin() is not None:
             self._ledger.drop(DropReason.CALLABLE_FAILED)
 
+    def _of_nobody(self, cell: RequestCell, event: Event, now: float, carrier: Any, span: Span | None) -> Pending | str:
+        """An event of a request whose person is not known yet: parked, or about the browser."""
+        if cell.parks and cell.client.parking is self._parking:
+            if span is not None:
+                _telemetry.end(span)
+            self._parking.park(cell, event, now, carrier)
+            return event.event_id
+        return event.about(None, cell.browser()), now, carrier, span
+
+    def _tick(self, second: int) -> None:
+        """Another second has begun: what need not be done for every event is done now."""
+        self._second = second
+        self._end = b',"_queued_at":%d}' % second if self._stamp_queued else b"}"
+        # A fork that went past Python's hooks is noticed here; the system call is too slow for every event.
+        WATCH.in_child()
+        # Backends without a worker have nobody else to look after what is parked for too long.
+        self._parking.sweep()
+
     def _begin(self) -> float | None:
         """Count a capture. Returns its time, in Unix seconds; None when the client is closed."""
         now = self._time()
         if int(now) != self._second:
-            # A fork that went past Python's hooks is noticed here; the system call is too slow for every event.
-            self._second = int(now)
-            WATCH.in_child()
-            # Backends without a worker have nobody else to look after what is parked for too long.
-            self._parking.sweep()
+            self._tick(int(now))
         self._ledger.capture()
         if self.closed:
             self._dispatch.drop(DropReason.CLOSED)
@@ -156,26 +179,26 @@ class Capture:
             encoded = _values.encode(values)
             self._ledger.note_values(encoded.replaced, encoded.not_finite)
             raw = encoded.json
-        if self._stamp_queued and "_queued_at" not in values:
-            raw = splice(raw, b'"_queued_at":%d' % now)
         if cell is not None and "context" not in values:
-            raw = splice(raw, b'"context":' + cell.context())
+            raw = _values.splice(raw, b'"context":' + cell.context())
+        if self._stamp_queued and "_queued_at" not in values:
+            raw = _values.splice(raw, b'"_queued_at":%d' % now)
         return raw
 
     def _profile(
-        self, identity: Identity, attributes: object, anonymous_id: str | None, timestamp: object, now: int
+        self, identity: Identity, attributes: object, anonymous_id: str | None, timestamp: object, now: float
     ) -> Event:
         # A number that is not finite is left out, since null would delete the attribute.
         cleaned = _values.clean(_mapping(attributes), omit_not_finite=True)
         self._ledger.note_values(cleaned.replaced, cleaned.not_finite)
         values = cleaned.values
         if self._stamps:
-            values.setdefault("_updated_at", now)
+            values.setdefault("_updated_at", int(now))
         if anonymous_id is not None:
             values["anonymous_id"] = anonymous_id
         limits.check_person_attributes(values)
-        at = now if timestamp is None else limits.unix_seconds(timestamp)
-        return Event("identify", self._mint(), "", at, _values.dump(values), identity)
+        at = int(now) if timestamp is None else limits.unix_seconds(timestamp)
+        return Event("identify", self._mint(now), "", at, _values.dump(values), identity)
 
     def _failed(self, error: BaseException) -> None:
         """Whatever the caller's values did, the event is accounted for, and only what must pass does."""

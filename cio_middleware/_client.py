@@ -114,7 +114,8 @@ class Client:
             InvalidEvent: with `debug` only.
             DeliveryError: on the direct backend with `on_error="raise"` only.
         """
-        return self._send(self._capture.event("event", name, attributes, person, anonymous_id, timestamp, event_id))
+        pending = self._capture.event("event", name, attributes, person, anonymous_id, timestamp, event_id)
+        return self._parts.dispatch.send(*pending) if isinstance(pending, tuple) else pending
 
     def page(self, name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
         """Capture that a person saw a page; `name` is its URL. The rest as for `track`."""

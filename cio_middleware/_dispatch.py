@@ -68,7 +68,7 @@ class Dispatch:
                 receipt = self._emit(*entry)
             except BaseException as error:  # noqa: BLE001 - see _interrupted
                 receipt = self._interrupted(error)
-            if receipt.__class__ is Receipt and receipt.reason is None and receipt.error is None and self._settles:
+            if type(receipt) is Receipt and receipt.reason is None and receipt.error is None and self._settles:
                 return event.event_id  # nearly every event ends here
             return self._finish(entry[0], receipt, span)
         finally:
@@ -134,12 +134,11 @@ class Dispatch:
                     self.drop(processed, span)
                     return None
                 event = processed
-            who = track.identifiers(event)
-            item = track.item(event, who)
+            item, lane = track.item(event)
             route: Route = "batch"
             if len(item) > self._batched or event.identity is None:
                 route = track.route(event, len(item), self._anonymous_via, self._max_event_bytes)
-            return Envelope(event.event_id, event.kind, route, track.lane(who), captured_at, carrier), item
+            return Envelope(event.event_id, event.kind, route, lane, captured_at, carrier), item
         except InvalidEvent as error:
             self.invalid(error, span)
         except Exception as error:  # noqa: BLE001 - a processor may have put anything into the event's fields

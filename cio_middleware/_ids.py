@@ -89,8 +89,12 @@ class Ulids:
         self.after_fork()
 
     def __call__(self) -> str:
+        return self.at(self._now())
+
+    def at(self, now: float) -> str:
+        """The same, for who has just looked at the clock."""
         run = self._run
-        milliseconds = int(self._now() * 1000)
+        milliseconds = int(now * 1000)
         if milliseconds < self._newest:  # noqa: PLR1730 - max() costs twice as much, at every event
             milliseconds = self._newest
         low = next(run.counter)

@@ -47,7 +47,8 @@ class Telemetry:
         self._tracer = trace.get_tracer(names.SCOPE, names.VERSION, tracer_provider, names.SCHEMA_URL)
         self._create_spans = create_spans
         self._may_appear = tracer_provider is None
-        self._without_sdk = -1
+        self.nothing_at = -1
+        """The second for which it is known that nothing records, so that `create` need not be asked."""
         common: _Attributes = {
             names.SYSTEM: "customerio",
             names.DESTINATION: "track",
@@ -64,8 +65,6 @@ class Telemetry:
 
         Both are None where nothing records.
         """
-        if int(now) == self._without_sdk:
-            return None, None
         if not self._create_spans:
             return None, _valid(trace.get_current_span())
         attributes = {**self._create, names.MESSAGE_ID: event.event_id, names.EVENT_TYPE: event.kind}
@@ -75,7 +74,7 @@ class Telemetry:
         carrier = _valid(span)
         if self._may_appear and carrier is None:
             # No SDK so far. A no-op span costs as much as the rest of a capture, so look again only every second.
-            self._without_sdk = int(now)
+            self.nothing_at = int(now)
         return span, carrier
 
     def send_one(self, event_id: str, kind: str) -> Sending:

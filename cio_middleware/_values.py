@@ -31,9 +31,9 @@ MAX_DEPTH = 20
 MAX_VALUES = 20_000
 _MAX_BITS = 1023  # a JSON reader that uses doubles turns larger integers into infinity
 _MAX_INTEGER = 2**_MAX_BITS - 1
+_SUSPECT_BYTES = len(str(_MAX_INTEGER))  # an object of fewer holds no such number, and not too many values
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
-_TEXT = frozenset({str})
 _dump = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -67,18 +67,31 @@ def encode(attributes: Mapping[Any, Any]) -> Encoded:
     return Encoded(dump(cleaned.values), cleaned.replaced, cleaned.not_finite)
 
 
-def encode_plain(attributes: Mapping[Any, Any]) -> bytes | None:
-    """The same for a flat dict of strings, numbers, booleans and None, which is most events; None for anything else."""
-    if type(attributes) is not dict or not _PLAIN.issuperset(map(type, attributes.values())):
+def encode_plain(attributes: Mapping[Any, Any], end: bytes = b"}") -> bytes | None:
+    """
+    The same for a flat dict of strings, numbers, booleans and None, which is most events; None for anything else.
+
+    `end` closes the object in place of its brace, and may bring further members; it needs attributes to follow.
+    """
+    if type(attributes) is not dict or not attributes:
         return None
-    if not _TEXT.issuperset(map(type, attributes)):  # msgspec has rules of its own for other keys
-        return None
+    for name, value in attributes.items():
+        kind = type(value)
+        # A float is not finite when it has a distance to itself. msgspec has rules of its own for other names.
+        if kind not in _PLAIN or type(name) is not str or (kind is float and value - value != 0.0):
+            return None
     try:
         raw = _dump(attributes)
     except (UnicodeEncodeError, OverflowError, ValueError):
         return None
-    suspect = len(raw) >= 308 or b"null" in raw  # only then can it hold a number that no double does, or a NaN
-    return None if suspect and not _is_sound(attributes, raw) else raw
+    if len(raw) >= _SUSPECT_BYTES and not _is_sound(attributes):
+        return None
+    return raw[:-1] + end
+
+
+def splice(json_object: bytes, member: bytes) -> bytes:
+    """A JSON object with one more member at its end, without decoding it."""
+    return b"{%b}" % member if json_object == b"{}" else b"%b,%b}" % (json_object[:-1], member)
 
 
 def clean(attributes: Mapping[Any, Any], *, omit_not_finite: bool = False) -> Cleaned:
@@ -94,16 +107,10 @@ def clean(attributes: Mapping[Any, Any], *, omit_not_finite: bool = False) -> Cl
     return Cleaned(values, cleaner.replaced, cleaner.not_finite)
 
 
-def _is_sound(plain: dict[str, Any], raw: bytes) -> bool:
-    """Whether msgspec's bytes of plain values say what the walk would: no NaN, no number that no double holds."""
-    if len(plain) > MAX_VALUES:
-        return False
-    # msgspec writes NaN and infinity as null: there are none if each null is a None. A "null" within a text only
-    # costs the walk.
-    values = plain.values()
-    if raw.count(b"null") != sum(value is None for value in values):
-        return False
-    return all(-_MAX_INTEGER <= value <= _MAX_INTEGER for value in values if type(value) is int)
+def _is_sound(plain: dict[str, Any]) -> bool:
+    """Whether plain values are few enough, and none of them is a whole number that no double holds."""
+    whole = (value for value in plain.values() if type(value) is int)
+    return len(plain) <= MAX_VALUES and all(-_MAX_INTEGER <= value <= _MAX_INTEGER for value in whole)
 
 
 def dump(values: Mapping[str, Any] | str) -> bytes:

@@ -104,7 +104,7 @@ class MemoryQueue:
         self._half = max_bytes // 2
         self._overflow = overflow
         self._ledger = ledger
-        self._clock = clock
+        self._now = clock.monotonic
         self.blocks = overflow == "block"
         self.dead_letters = DeadLetters(ledger) if dead_letters is None else dead_letters
         self.after_fork()
@@ -180,7 +180,7 @@ class MemoryQueue:
             if self._closed:
                 reason = DropReason.CLOSED
             if reason is None:
-                event = _Waiting(self._clock.monotonic(), envelope, item)
+                event = _Waiting(self._now(), envelope, item)
                 # Nothing is called in between, so no exception of a signal handler can fall between these.
                 self._tail += 1
                 self._events += 1
@@ -190,7 +190,7 @@ class MemoryQueue:
             urgent = self._bytes >= self._half
         if evicted:
             self._ledger.drop(DropReason.EVICTED, evicted)
-        return Receipt(depth, urgent=urgent) if reason is None else Receipt(reason=reason)
+        return Receipt(depth, reason, False, urgent and reason is None)
 
     def lease(self, max_events: int, max_bytes: int) -> Lease | None:
         """Hand out the oldest events that fit one request."""

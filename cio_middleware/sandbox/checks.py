@@ -203,7 +203,7 @@ def relationships(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:  # no
 
 def device(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:  # noqa: ARG001
     """A device has a token (`id` in v1), and when it is added a platform."""
-    key = "id" if op.api == "track.v1" else "token"
+    key = op.device_key
     if not isinstance(op.device, dict):
         yield required("device", "device", f'Send {{"device": {{"{key}": …, "platform": …}}}}.')
         return

@@ -176,7 +176,7 @@ def _unsuppress(op: Operation, setting: Setting) -> Effect:
 
 def _add_device(op: Operation, setting: Setting) -> Effect:
     person = setting.people.meet(*_address(op.identifiers))
-    token = op.device.get("token", op.device.get("id"))
+    token = op.device[op.device_key]
     person.devices[token] = {**op.device, "token": token}
     return Effect(Verdict.ACCEPTED, person.key, person.identified)
 
@@ -185,7 +185,7 @@ def _delete_device(op: Operation, setting: Setting) -> Effect:
     person = setting.people.find(*_address(op.identifiers))
     if person is None:
         return Effect(Verdict.ACCEPTED, _address(op.identifiers)[1])
-    person.devices.pop(op.device.get("token", op.device.get("id")), None)
+    person.devices.pop(op.device[op.device_key], None)
     return Effect(Verdict.ACCEPTED, person.key)
 
 

@@ -58,6 +58,11 @@ class Operation:
     batch_index: int | None = None
 
     @property
+    def device_key(self) -> str:
+        """What this API calls a device's token."""
+        return "id" if self.api == "track.v1" else "token"
+
+    @property
     def is_event(self) -> bool:
         """True for what lands in a person's timeline: events, pages and screens."""
         return self.subject == "person" and self.kind in EVENT_KINDS

@@ -7,9 +7,9 @@ derived from its item at sending, which gives the same bytes at every retry.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Sequence
 from urllib.parse import quote
+from zlib import crc32
 
 import msgspec
 
@@ -25,41 +25,32 @@ BATCH_OVERHEAD = len(_OPEN) + len(_CLOSE)
 _dump = msgspec.json.encode
 
 
-def splice(json_object: bytes, member: bytes) -> bytes:
-    """A JSON object with one more member at its end, without decoding it."""
-    return b"{%b}" % member if json_object == b"{}" else b"%b,%b}" % (json_object[:-1], member)
-
-
-def identifiers(event: Event) -> bytes:
-    """Who the event is about, as the wire has it."""
-    identity = event.identity
+def item(event: Event) -> tuple[bytes, int]:
+    """The event as a v2 batch item, and its lane: a number that all events of one identifier share."""
+    kind, identity = event.kind, event.identity
     try:
-        return _dump(identity) if identity is not None else _dump({"anonymous_id": event.anonymous_id})
+        who = _dump(identity) if identity is not None else _dump({"anonymous_id": event.anonymous_id})
     except UnicodeEncodeError:
         field, value = ("anonymous_id", str(event.anonymous_id)) if identity is None else identity.key
-        return _dump({field: _values.text(value)})
-
-
-def item(event: Event, who: bytes) -> bytes:
-    """The event as a v2 batch item; `who` comes from `identifiers`."""
-    if event.kind == "identify":
+        who = _dump({field: _values.text(value)})
+    lane = crc32(who) & 0xFF
+    if kind == "identify":
         return b'{"type":"person","action":"identify","identifiers":%b,"timestamp":%d,"attributes":%b}' % (
             who,
             event.timestamp,
             event.attributes_json,
-        )
-    if event.kind == "page":
-        name = limits.page_name_json(event.name)
-    else:  # a processor may have put anything there, but a string is what it nearly always is
-        name = (limits.checked_name_json if type(event.name) is str else limits.name_json)(event.name)
+        ), lane
+    # A processor may have put anything there, but a string is what it nearly always is.
+    check = limits.page_name_json if kind == "page" else limits.name_json
+    name = limits.checked_name_json(event.name) if kind == "event" and type(event.name) is str else check(event.name)
     return b'{"type":"person","action":"%b","identifiers":%b,"name":%b,"id":"%b","timestamp":%d,"attributes":%b}' % (
-        event.kind.encode(),
+        kind.encode(),
         who,
         name,
         event.event_id.encode(),
         event.timestamp,
         event.attributes_json,
-    )
+    ), lane
 
 
 def route(event: Event, size: int, anonymous_via: str, max_event_bytes: int) -> Route:
@@ -91,11 +82,6 @@ def _v1_names(field: str, value: str) -> bool:
     """
     shape = "cio_id" if value.startswith("cio_") else "email" if "@" in value else "id"
     return field == "cio_id" or (field == shape and value not in {".", ".."})
-
-
-def lane(who: bytes) -> int:
-    """A number that all events of one identifier share."""
-    return zlib.crc32(who) & 0xFF
 
 
 def batch(entries: Sequence[Entry]) -> Request:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from cio_middleware._stats import DropReason, Ledger, Stats
 
-MOVES: dict[str, tuple[Callable[[Ledger], None], dict[str, int]]] = {
+MOVES: dict[str, tuple[Callable[[Ledger], object], dict[str, int]]] = {
     "capture": (lambda ledger: ledger.capture(), {"captured": 1, "pending": 1}),
     "park": (lambda ledger: ledger.park(), {"pending": -1, "parked": 1}),
     "unpark": (lambda ledger: ledger.unpark(), {"pending": 1, "parked": -1}),
@@ -90,14 +90,14 @@ def test_the_law(stats, balanced):
 
 
 class TornLedger(Ledger):
-    """A ledger whose captures are two steps, as they were without the lock."""
+    """A ledger one of whose moves is two steps, as it were without the lock."""
 
-    def capture(self) -> None:
-        """An event enters, and is pending a moment later."""
+    def evict(self, reason: DropReason, count: int = 1) -> None:
+        """A dead letter is dropped, and leaves its column a moment later."""
         with self._lock:
-            self._captured += 1
+            self._dropped[reason.value] += count
         with self._lock:
-            self._pending += 1
+            self._dead -= count
 
 
 @pytest.fixture(name="_busy")
@@ -121,9 +121,9 @@ def readings_of(ledger: Ledger, threads: int = 8) -> tuple[int, int]:
             ledger.capture()
             ledger.park()
             ledger.unpark()
+            (ledger.deliver if turn % 2 else ledger.forward)()
             ledger.dead_letter()
             ledger.evict(reason)
-            (ledger.deliver if turn % 2 else ledger.forward)()
 
     workers = [threading.Thread(target=work, args=(reason,)) for reason in itertools.islice(DropReason, threads)]
     for worker in workers:
@@ -150,7 +150,7 @@ def test_no_reading_ever_breaks_the_law():
 @pytest.mark.usefixtures("_busy")
 def test_a_move_of_two_steps_would_be_seen():
     """The test above is able to fail: a ledger that lets go of its lock within a move is caught."""
-    broken, _ = readings_of(TornLedger())
+    broken, _ = readings_of(TornLedger(), threads=1)  # events that others have pending would hide it
     assert broken > 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from cio_middleware.sandbox.emulator import Call, Emulator
@@ -110,3 +112,16 @@ def test_one_workspace_too_many_is_refused_and_an_empty_one_gives_way(track, pos
     workspace.reset()
     post(workspaces, "/api/v2/batch", "{}", site="third")
     assert [known.name for known in workspaces] == ["other", "third"]
+
+
+@pytest.mark.parametrize("token", [[], "another", None])
+def test_a_device_of_v1_is_known_by_its_id(token):
+    """Whatever else its object holds: a `token` is v2's word, and nothing here."""
+    workspaces = house()
+    body = json.dumps({"device": {"id": "abc", "token": token, "platform": "ios"}})
+    path = b"/api/v1/customers/ada/devices"
+    plan = Emulator(workspaces).plan(Call("PUT", path, {}, "", (), body.encode(), "dev", "dev", "http://sandbox", 1.0))
+    assert Emulator(workspaces).carry_out(plan).status == 200
+    person = plan.workspace.people.find("id", "ada")
+    assert person is not None
+    assert list(person.devices) == ["abc"]
