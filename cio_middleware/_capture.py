@@ -14,8 +14,8 @@ from opentelemetry.trace import Span
 
 from . import _telemetry, _values
 from ._context import Overlay, RequestCell, current, overlay
-from ._dispatch import Dispatch
-from ._events import Event, Identity, Kind
+from ._dispatch import Dispatch, Packed
+from ._events import Envelope, Event, Identity, Kind
 from ._fork import WATCH
 from ._ids import Clock, Ulids
 from ._parking import Parking
@@ -23,10 +23,7 @@ from ._person import Named, People
 from ._stats import DropReason, Ledger
 from ._telemetry import Telemetry
 from .exceptions import InvalidEvent
-from .wire import limits
-
-Pending = tuple[Event, float, Any, Span | None]
-"""An event that goes on now: itself, when it was captured, what its send links to, its span."""
+from .wire import limits, track
 
 _EMPTY: Mapping[str, Any] = {}
 
@@ -53,13 +50,14 @@ class Capture:
         self._telemetry = telemetry
         self._people = people
         self._dispatch = dispatch
+        self._processors, self._batched = dispatch.processors, dispatch.batched
         self._parking = parking
         self._stamps = stamps
         self._stamp_queued = stamps and stamp_queued
         self._second, self._end = 0, b"}"
         self.closed = False
 
-    def event(
+    def event(  # noqa: C901, PLR0912 - in full, and with few calls: see below
         self,
         kind: Kind,
         name: str,
@@ -68,10 +66,9 @@ class Capture:
         anonymous_id: object,
         timestamp: object,
         event_id: str | None,
-    ) -> Pending | str | None:
-        """Capture an event, a page or a screen: pending now, or the id of a parked one, or None for a dropped one."""
-        # In full, and with few calls: this is what an application waits for. After a pause each call costs a
-        # microsecond of cold caches.
+    ) -> Packed | str | None:
+        """Capture an event, a page or a screen: packed to go on, the id of a parked one, or None for a dropped one."""
+        # This is what an application waits for, and after a pause each call costs it a microsecond of cold caches.
         now = self._time()
         second = int(now)
         if second != self._second:
@@ -91,32 +88,32 @@ class Capture:
             if nobody and cell is not None:
                 identity = self._people.known(cell)
             if kind == "event" and type(name) is str:
-                limits.checked_name_json(name)
+                name_json = limits.checked_name_json(name)
             else:
-                (limits.page_name_json if kind == "page" else limits.name_json)(name)
+                name_json = (limits.page_name_json if kind == "page" else limits.name_json)(name)
             raw = None
             if bound is None and cell is None and type(attributes) is dict and "_queued_at" not in attributes:
                 raw = _values.encode_plain(attributes, self._end)
-            event = Event(
-                kind,
-                self._mint(now) if event_id is None else limits.check_event_id(event_id),
-                name,
-                second if timestamp is None else limits.unix_seconds(timestamp),
-                raw or self._encode(attributes, second, bound, cell),
-                identity,
-                anonymous,
-            )
-            span = carrier = None
-            if second != self._telemetry.nothing_at:
-                span, carrier = self._telemetry.create(event, now)
+            if raw is None:
+                raw = self._encode(attributes, second, bound, cell)
+            ulid = self._mint(now) if event_id is None else limits.check_event_id(event_id)
+            at = second if timestamp is None else limits.unix_seconds(timestamp)
+            if identity is not None and second == self._telemetry.nothing_at and not self._processors:
+                # Nobody looks at the event, so it need not exist: only its bytes do.
+                who = track.dump(identity)
+                item = track.EVENT % (kind.encode(), who, name_json, ulid.encode(), at, raw)
+                if len(item) <= self._batched:
+                    return Envelope(ulid, kind, "batch", track.lane(who), now), item, None
+            event = Event(kind, ulid, name, at, raw, identity, anonymous)
+            span, carrier = self._telemetry.create(event, now)
         except BaseException as error:  # noqa: BLE001 - see _failed
             self._failed(error)
             return None
-        if not nobody or identity is not None or cell is None:
-            return event, now, carrier, span
-        return self._of_nobody(cell, event, now, carrier, span)
+        if nobody and identity is None and cell is not None:
+            return self._of_nobody(cell, event, now, carrier, span)
+        return self._dispatch.pack(event, now, carrier, span)
 
-    def identify(self, named: Named, attributes: object, timestamp: object) -> Pending | None:
+    def identify(self, named: Named, attributes: object, timestamp: object) -> Packed | None:
         """Capture what is known about a person; None when there is nothing to send, or it was dropped."""
         now = self._begin()
         if now is None:
@@ -133,21 +130,23 @@ class Capture:
         except BaseException as error:  # noqa: BLE001 - see _failed
             self._failed(error)
             return None
-        return event, now, carrier, span
+        return self._dispatch.pack(event, now, carrier, span)
 
     def nothing(self) -> None:
         """Count an event whose attributes could not be made; whoever calls this says in the log why."""
         if self._begin() is not None:
             self._ledger.drop(DropReason.CALLABLE_FAILED)
 
-    def _of_nobody(self, cell: RequestCell, event: Event, now: float, carrier: Any, span: Span | None) -> Pending | str:
+    def _of_nobody(
+        self, cell: RequestCell, event: Event, now: float, carrier: Any, span: Span | None
+    ) -> Packed | str | None:
         """An event of a request whose person is not known yet: parked, or about the browser."""
         if cell.parks and cell.client.parking is self._parking:
             if span is not None:
                 _telemetry.end(span)
             self._parking.park(cell, event, now, carrier)
             return event.event_id
-        return event.about(None, cell.browser()), now, carrier, span
+        return self._dispatch.pack(event.about(None, cell.browser()), now, carrier, span)
 
     def _tick(self, second: int) -> None:
         """Another second has begun: what need not be done for every event is done now."""

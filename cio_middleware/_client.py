@@ -14,8 +14,8 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from . import _assembly
-from ._capture import Pending
 from ._context import RequestCell, current, overlay
+from ._dispatch import Packed
 from ._events import Kind
 from ._ids import Clock
 from ._person import Named
@@ -114,8 +114,8 @@ class Client:
             InvalidEvent: with `debug` only.
             DeliveryError: on the direct backend with `on_error="raise"` only.
         """
-        pending = self._capture.event("event", name, attributes, person, anonymous_id, timestamp, event_id)
-        return self._parts.dispatch.send(*pending) if isinstance(pending, tuple) else pending
+        packed = self._capture.event("event", name, attributes, person, anonymous_id, timestamp, event_id)
+        return self._parts.dispatch.send(*packed) if isinstance(packed, tuple) else packed
 
     def page(self, name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
         """Capture that a person saw a page; `name` is its URL. The rest as for `track`."""
@@ -301,7 +301,7 @@ class Client:
             return "Client(not made)"  # a traceback may show one whose construction failed
         return f"Client(backend={type(self._parts.backend).__name__}, {'closed' if self._closed else 'open'})"
 
-    def _identified(self, named: Named, attributes: Attributes | None, timestamp: Timestamp | None) -> Pending | None:
+    def _identified(self, named: Named, attributes: Attributes | None, timestamp: Timestamp | None) -> Packed | None:
         if named.identity is not None and attributes is None and named.link is None and self._cell() is not None:
             return None  # it only says whose request this is
         return self._capture.identify(named, attributes, timestamp)
@@ -310,14 +310,14 @@ class Client:
         person, anonymous_id, timestamp, event_id = _in_order(**about)
         if person is None and anonymous_id is None:
             await self._parts.people.meet(current.get())
-        pending = self._capture.event(kind, name, attributes, person, anonymous_id, timestamp, event_id)
-        return await self._asend(pending)
+        packed = self._capture.event(kind, name, attributes, person, anonymous_id, timestamp, event_id)
+        return await self._asend(packed)
 
-    def _send(self, pending: Pending | str | None) -> str | None:
-        return self._parts.dispatch.send(*pending) if isinstance(pending, tuple) else pending
+    def _send(self, packed: Packed | str | None) -> str | None:
+        return self._parts.dispatch.send(*packed) if isinstance(packed, tuple) else packed
 
-    async def _asend(self, pending: Pending | str | None) -> str | None:
-        return await self._parts.dispatch.asend(*pending) if isinstance(pending, tuple) else pending
+    async def _asend(self, packed: Packed | str | None) -> str | None:
+        return await self._parts.dispatch.asend(*packed) if isinstance(packed, tuple) else packed
 
     def _cell(self) -> RequestCell | None:
         cell = current.get()

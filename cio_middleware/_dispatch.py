@@ -29,8 +29,16 @@ _SILENT = frozenset({DropReason.DISABLED, DropReason.PROCESSOR, DropReason.PROCE
 _LANGUAGE = frozenset({"builtins", "cio_middleware"})
 
 
+Packed = tuple[Envelope, bytes, Span | None]
+"""An event as a queue takes it, and the span of its capture."""
+
+
 class Dispatch:
-    """Sends pending events on; whatever happens to one, the ledger knows."""
+    """
+    Sends pending events on; whatever happens to one, the ledger knows.
+
+    `processors` look at each event first. An item of up to `batched` bytes travels with others.
+    """
 
     def __init__(
         self,
@@ -48,49 +56,69 @@ class Dispatch:
         self._settles = bool(getattr(backend, "settles", False))
         self._emit = backend.emit
         self._aemit: Any = getattr(backend, "aemit", None)
-        self._processors = tuple(processors)
+        self.processors = tuple(processors)
         self._processing = threading.local()
         self._ledger = ledger
         self._notices = notices
         self._anonymous_via = anonymous_via
         self._max_event_bytes = max_event_bytes
-        self._batched = min(limits.ITEM_BYTES, max_event_bytes)
+        self.batched = min(limits.ITEM_BYTES, max_event_bytes)
         self._raises = raises
         self._debug = debug
 
-    def send(self, event: Event, captured_at: float, carrier: Any, span: Span | None = None) -> str | None:
-        """Send a pending event whose person is settled. Returns its id, or None when it was dropped."""
+    def send(self, envelope: Envelope, item: bytes, span: Span | None = None) -> str | None:
+        """Send a packed event. Returns its id, or None when it was dropped."""
         try:
-            entry = self._pack(event, captured_at, carrier, span)
-            if entry is None:
-                return None
             try:
-                receipt = self._emit(*entry)
+                receipt = self._emit(envelope, item)
             except BaseException as error:  # noqa: BLE001 - see _interrupted
                 receipt = self._interrupted(error)
             if type(receipt) is Receipt and receipt.reason is None and receipt.error is None and self._settles:
-                return event.event_id  # nearly every event ends here
-            return self._finish(entry[0], receipt, span)
+                return envelope.event_id  # nearly every event ends here
+            return self._finish(envelope, receipt, span)
         finally:
             if span is not None:
                 _telemetry.end(span)
 
-    async def asend(self, event: Event, captured_at: float, carrier: Any, span: Span | None = None) -> str | None:
+    async def asend(self, envelope: Envelope, item: bytes, span: Span | None = None) -> str | None:
         """The same; awaits a backend that delivers while one waits."""
         if self._aemit is None:
-            return self.send(event, captured_at, carrier, span)
+            return self.send(envelope, item, span)
         try:
-            entry = self._pack(event, captured_at, carrier, span)
-            if entry is None:
-                return None
             try:
-                receipt = await self._aemit(*entry)
+                receipt = await self._aemit(envelope, item)
             except BaseException as error:  # noqa: BLE001 - see _interrupted
                 receipt = self._interrupted(error)
-            return self._finish(entry[0], receipt, span)
+            return self._finish(envelope, receipt, span)
         finally:
             if span is not None:
                 _telemetry.end(span)
+
+    def pack(self, event: Event, captured_at: float, carrier: Any, span: Span | None = None) -> Packed | None:
+        """
+        A pending event whose person is settled, past the processors and as a queue takes it; None when it was dropped.
+        """
+        packed = None
+        try:
+            if event.identity is None and event.anonymous_id is None:
+                self.drop(DropReason.NO_IDENTITY, span)
+                return None
+            processed = self._process(event) if self.processors else event
+            if isinstance(processed, DropReason):
+                self.drop(processed, span)
+                return None
+            packed = (*self._entry(processed, captured_at, carrier), span)
+        except InvalidEvent as error:
+            self.invalid(error, span)
+        except Exception as error:  # noqa: BLE001 - a processor may have put anything into the event's fields
+            self.unexpected(error, span)
+        except BaseException:
+            self._ledger.drop(DropReason.CANCELLED)
+            raise
+        finally:
+            if packed is None and span is not None:
+                _telemetry.end(span)
+        return packed
 
     def drop(self, reason: DropReason, span: Span | None = None) -> None:
         """Give a pending event up."""
@@ -122,31 +150,13 @@ class Dispatch:
         """Give a pending event up for an exception that nobody foresaw; says where it came from."""
         self.invalid(InvalidEvent(f"the event could not be captured: {type(error).__name__}{_where(error)}."), span)
 
-    def _pack(self, event: Event, captured_at: float, carrier: Any, span: Span | None) -> Entry | None:
-        """The event as a queue takes it; None when it was dropped."""
-        if event.identity is None and event.anonymous_id is None:
-            self.drop(DropReason.NO_IDENTITY, span)
-            return None
-        try:
-            if self._processors:
-                processed = self._process(event)
-                if isinstance(processed, DropReason):
-                    self.drop(processed, span)
-                    return None
-                event = processed
-            item, lane = track.item(event)
-            route: Route = "batch"
-            if len(item) > self._batched or event.identity is None:
-                route = track.route(event, len(item), self._anonymous_via, self._max_event_bytes)
-            return Envelope(event.event_id, event.kind, route, lane, captured_at, carrier), item
-        except InvalidEvent as error:
-            self.invalid(error, span)
-        except Exception as error:  # noqa: BLE001 - a processor may have put anything into the event's fields
-            self.unexpected(error, span)
-        except BaseException:
-            self._ledger.drop(DropReason.CANCELLED)
-            raise
-        return None
+    def _entry(self, event: Event, captured_at: float, carrier: Any) -> Entry:
+        who = track.identifiers(event.identity, event.anonymous_id)
+        item = track.item(event, who)
+        route: Route = "batch"
+        if len(item) > self.batched or event.identity is None:
+            route = track.route(event, len(item), self._anonymous_via, self._max_event_bytes)
+        return Envelope(event.event_id, event.kind, route, track.lane(who), captured_at, carrier), item
 
     def _process(self, event: Event) -> Event | DropReason:
         if getattr(self._processing, "busy", False):
@@ -155,7 +165,7 @@ class Dispatch:
             return DropReason.PROCESSOR_FAILED
         self._processing.busy = True
         try:
-            for processor in self._processors:
+            for processor in self.processors:
                 try:
                     processed = processor(event)
                 except Exception as error:  # noqa: BLE001 - the application's; it may have been there to redact

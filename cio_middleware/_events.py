@@ -21,14 +21,14 @@ Route = Literal["batch", "single"]
 
 IDENTIFIER_BYTES = 150
 """Customer.io's limit for any identifier (TRACK-SPEC)."""
-_SURELY_SHORT = IDENTIFIER_BYTES // 4
 
 
 class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """
     Who an event is about: exactly one of Customer.io's identifiers (Track v2, `identifiers`).
 
-    `id` is the workspace's own id for the person, `phone` is E.164. The value never shows in a repr.
+    `id` is the workspace's own id for the person, `phone` is E.164. The value never shows in a repr; a lone surrogate
+    in it, which UTF-8 cannot hold, becomes U+FFFD.
 
     Raises:
         InvalidEvent: none or several given, blank, not a string, or longer than 150 bytes.
@@ -40,14 +40,10 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
     phone: str | None = None
 
     def __post_init__(self) -> None:
-        # Up to 37 characters cannot exceed the limit, whatever they are: nearly every id ends here.
-        if (
-            type(self.id) is str
-            and 0 < len(self.id) <= _SURELY_SHORT
-            and not self.id.isspace()
-            and self.email is self.cio_id is self.phone is None
-        ):
-            return
+        value = self.id
+        if type(value) is str and value.isascii() and 0 < len(value) <= IDENTIFIER_BYTES and not value.isspace():  # noqa: SIM102 - nearly every id ends here
+            if self.email is self.cio_id is self.phone is None:
+                return
         given = {field: value for field in self.__struct_fields__ if (value := getattr(self, field)) is not None}
         if len(given) != 1:
             message = f"an Identity takes exactly one of id, email, cio_id, phone; got {', '.join(given) or 'none'}."
@@ -63,8 +59,8 @@ class Identity(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
                 "Pass the id, not a token or a name."
             )
             raise InvalidEvent(message)
-        if type(value) is not str:  # the encoder takes no subclass, such as an enum's member or Django's SafeString
-            msgspec.structs.force_setattr(self, field, str.__str__(value))
+        # The encoder takes no subclass, such as an enum's member or Django's SafeString, and UTF-8 no lone surrogate.
+        msgspec.structs.force_setattr(self, field, _values.text(str.__str__(value)))
 
     @classmethod
     def of(cls, person: object) -> Identity:
@@ -171,8 +167,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False, tag_field="v", tag=1):
     """
     What a queue keeps beside an item's bytes. Encoded, it tells the version of its form as `v`.
 
-    `captured_at` is Unix seconds, `lane` a number shared by all events of one identifier, `carrier` the span context of
-    the capture (None when nothing records).
+    `captured_at` is Unix seconds, `lane` a 32-bit number shared by all events of one identifier, `carrier` the span
+    context of the capture (None when nothing records).
     """
 
     event_id: str

@@ -78,7 +78,9 @@ class Parking:
             while (parked := self._take(cell)) is not None:
                 try:
                     event = self._addressed(parked.event, cell)
-                    await self._dispatch.asend(event, parked.captured_at, parked.carrier)
+                    packed = self._dispatch.pack(event, parked.captured_at, parked.carrier)
+                    if packed is not None:
+                        await self._dispatch.asend(*packed)
                 except (DeliveryError, InvalidEvent):
                     continue
         except BaseException:
@@ -90,7 +92,10 @@ class Parking:
         """Send what is parked, with the identity that is known now."""
         while (parked := self._take(cell)) is not None:
             try:
-                self._dispatch.send(self._addressed(parked.event, cell), parked.captured_at, parked.carrier)
+                event = self._addressed(parked.event, cell)
+                packed = self._dispatch.pack(event, parked.captured_at, parked.carrier)
+                if packed is not None:
+                    self._dispatch.send(*packed)
             except (DeliveryError, InvalidEvent):
                 # Asked for by `debug` or on_error="raise", and said in the log; but the call that captured the event
                 # has returned, and whoever settles it is somebody else.

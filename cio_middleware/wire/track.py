@@ -14,7 +14,7 @@ from zlib import crc32
 import msgspec
 
 from .. import _values
-from .._events import Event, Route
+from .._events import Event, Identity, Route
 from ..typing import Entry, Request
 from . import limits
 
@@ -22,35 +22,33 @@ BATCH_PATH = "/api/v2/batch"
 _OPEN, _CLOSE = b'{"batch":[', b"]}"
 BATCH_OVERHEAD = len(_OPEN) + len(_CLOSE)
 
-_dump = msgspec.json.encode
+dump = msgspec.json.encode
 
 
-def item(event: Event) -> tuple[bytes, int]:
-    """The event as a v2 batch item, and its lane: a number that all events of one identifier share."""
-    kind, identity = event.kind, event.identity
-    try:
-        who = _dump(identity) if identity is not None else _dump({"anonymous_id": event.anonymous_id})
-    except UnicodeEncodeError:
-        field, value = ("anonymous_id", str(event.anonymous_id)) if identity is None else identity.key
-        who = _dump({field: _values.text(value)})
-    lane = crc32(who) & 0xFF
-    if kind == "identify":
+EVENT = b'{"type":"person","action":"%b","identifiers":%b,"name":%b,"id":"%b","timestamp":%d,"attributes":%b}'
+"""An event, page or screen as a v2 batch item, to be filled with values that are JSON already."""
+
+lane = crc32
+"""From an event's identifiers to a number that all events of one identifier share."""
+
+
+def identifiers(identity: Identity | None, anonymous_id: str | None) -> bytes:
+    """Who an event is about, as the wire has it."""
+    return dump(identity) if identity is not None else dump({"anonymous_id": _values.text(str(anonymous_id))})
+
+
+def item(event: Event, who: bytes) -> bytes:
+    """The event as a v2 batch item; `who` comes from `identifiers`."""
+    if event.kind == "identify":
         return b'{"type":"person","action":"identify","identifiers":%b,"timestamp":%d,"attributes":%b}' % (
             who,
             event.timestamp,
             event.attributes_json,
-        ), lane
-    # A processor may have put anything there, but a string is what it nearly always is.
-    check = limits.page_name_json if kind == "page" else limits.name_json
-    name = limits.checked_name_json(event.name) if kind == "event" and type(event.name) is str else check(event.name)
-    return b'{"type":"person","action":"%b","identifiers":%b,"name":%b,"id":"%b","timestamp":%d,"attributes":%b}' % (
-        kind.encode(),
-        who,
-        name,
-        event.event_id.encode(),
-        event.timestamp,
-        event.attributes_json,
-    ), lane
+        )
+    # Names are looked at again, because a processor may have put anything there.
+    name = limits.page_name_json(event.name) if event.kind == "page" else limits.name_json(event.name)
+    event_id = event.event_id.encode()
+    return EVENT % (event.kind.encode(), who, name, event_id, event.timestamp, event.attributes_json)
 
 
 def route(event: Event, size: int, anonymous_via: str, max_event_bytes: int) -> Route:
@@ -116,10 +114,10 @@ def single(entry: Entry) -> Request:
     }
     field, value = next(iter(item_.identifiers.items()))
     if field == "anonymous_id":
-        return Request("/api/v1/events", "/api/v1/events", _dump({**body, "anonymous_id": value}))
+        return Request("/api/v1/events", "/api/v1/events", dump({**body, "anonymous_id": value}))
     # An identifier is one segment, so every reserved character is escaped (TRACK-SPEC, path parameters).
     person = quote(f"cio_{value}" if field == "cio_id" else value, safe="")
-    return Request(f"/api/v1/customers/{person}/events", "/api/v1/customers/{id}/events", _dump(body))
+    return Request(f"/api/v1/customers/{person}/events", "/api/v1/customers/{id}/events", dump(body))
 
 
 def request(entries: Sequence[Entry]) -> Request:
