@@ -57,6 +57,16 @@ class Outcome:
     retry_after: float | None = None
     base_url: str | None = None
 
+    @property
+    def is_for_all(self) -> bool:
+        """Whether any other request would be answered the same: it is about the key, the address or the rate."""
+        return self.verdict is Verdict.DENIED or self.status == 429 or self.retry_after is not None
+
+    @property
+    def is_about_events(self) -> bool:
+        """Whether Customer.io has looked at the events."""
+        return self.verdict in {Verdict.TAKEN, Verdict.REFUSED, Verdict.TOO_LARGE}
+
 
 def read(answer: Answer, current_base: str, count: int | None) -> Outcome:
     """
