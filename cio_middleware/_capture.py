@@ -197,7 +197,7 @@ class Capture:
             values["anonymous_id"] = anonymous_id
         limits.check_person_attributes(values)
         at = int(now) if timestamp is None else limits.unix_seconds(timestamp)
-        return Event("identify", self._mint(now), "", at, _values.dump(values), identity)
+        return Event("identify", self._mint(now), "", at, _values.dump(values), identity, anonymous_id)
 
     def _failed(self, error: BaseException) -> None:
         """Whatever the caller's values did, the event is accounted for, and only what must pass does."""

@@ -12,7 +12,7 @@ from opentelemetry.trace import Span
 
 from . import _telemetry
 from ._context import current
-from ._events import Entry, Envelope, Event, Receipt, Route
+from ._events import ALL_LANES, Entry, Envelope, Event, Receipt, Route
 from ._notices import Notices
 from ._stats import DropReason, Ledger
 from .exceptions import EventTooLarge, InvalidEvent
@@ -156,7 +156,9 @@ class Dispatch:
         route: Route = "batch"
         if len(item) > self.batched or event.identity is None:
             route = track.route(event, len(item), self._anonymous_via, self._max_event_bytes)
-        return Envelope(event.event_id, event.kind, route, track.lane(who), captured_at, carrier), item
+        links = event.kind == "identify" and event.identity is not None and event.anonymous_id is not None
+        lane = ALL_LANES if links else track.lane(who)
+        return Envelope(event.event_id, event.kind, route, lane, captured_at, carrier), item
 
     def _process(self, event: Event) -> Event | DropReason:
         if getattr(self._processing, "busy", False):

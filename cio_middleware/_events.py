@@ -18,6 +18,8 @@ from .exceptions import DeliveryError, InvalidEvent
 Kind = Literal["event", "identify", "page", "screen"]
 Route = Literal["batch", "single"]
 
+ALL_LANES = -1
+"""The lane of an event that names two identifiers: it waits for every lane, and every lane waits for it."""
 
 IDENTIFIER_BYTES = 150
 """Customer.io's limit for any identifier (TRACK-SPEC)."""
@@ -130,7 +132,8 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     """
     Something captured: attributes are bytes already, the person may still be unknown.
 
-    `timestamp` is Unix seconds. Processors get one and return it, another, or None to drop it.
+    `timestamp` is Unix seconds. An identify that has both an identity and an anonymous id links the two. Processors get
+    an event and return it, another, or None to drop it.
     """
 
     kind: Kind
@@ -167,8 +170,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False, tag_field="v", tag=1):
     """
     What a queue keeps beside an item's bytes. Encoded, it tells the version of its form as `v`.
 
-    `captured_at` is Unix seconds, `lane` a 32-bit number shared by all events of one identifier, `carrier` the span
-    context of the capture (None when nothing records).
+    `captured_at` is Unix seconds, `lane` a 32-bit number shared by all events of one identifier, or `ALL_LANES`;
+    `carrier` is the span context of the capture (None when nothing records).
     """
 
     event_id: str
