@@ -156,7 +156,9 @@ class _Makers:
     def queued(self) -> QueuedBackend:
         settings = self.settings
         sender = self._sender(RetryPolicy(settings.retry_base, settings.retry_cap))
-        return self._queue(sender, DeadLetters(self.ledger), settings.flush_at, settings.flush_interval)
+        return self._queue(
+            sender, DeadLetters(self.ledger), settings.flush_at, settings.flush_interval, settings.max_in_flight
+        )
 
     def direct(self) -> DirectBackend:
         settings = self.settings
@@ -164,7 +166,7 @@ class _Makers:
         dead_letters = DeadLetters(self.ledger)
         return DirectBackend(
             sender,
-            aside=lambda: self._queue(sender, dead_letters, 1, 0.001),
+            aside=lambda: self._queue(sender, dead_letters, 1, 0.001, 1),
             ledger=self.ledger,
             clock=self.clock,
             notices=self.notices,
@@ -172,7 +174,9 @@ class _Makers:
             dead_letters=dead_letters,
         )
 
-    def _queue(self, sender: Sender, dead_letters: DeadLetters, flush_at: int, flush_interval: float) -> QueuedBackend:
+    def _queue(
+        self, sender: Sender, dead_letters: DeadLetters, flush_at: int, flush_interval: float, max_in_flight: int
+    ) -> QueuedBackend:
         settings = self.settings
         queue = MemoryQueue(
             max_events=settings.max_queue_events,
@@ -181,6 +185,7 @@ class _Makers:
             ledger=self.ledger,
             clock=self.clock,
             dead_letters=dead_letters,
+            max_in_flight=max_in_flight,
         )
         pace = Pace(
             flush_at=min(flush_at, settings.max_queue_events),
@@ -189,6 +194,7 @@ class _Makers:
             max_batch_bytes=settings.max_batch_bytes,
             max_age=settings.max_age,
             shutdown_timeout=settings.shutdown_timeout,
+            max_in_flight=max_in_flight,
         )
         return QueuedBackend(queue, sender, pace=pace, clock=self.clock, notices=self.notices, telemetry=self.telemetry)
 

@@ -87,6 +87,8 @@ class Settings:
     max_age: float | None = 3600.0
     """Give an undelivered event up after this; None never does."""
 
+    max_in_flight: int = 1
+    """Batches under way at once, 1 to 32. The events of one identifier still leave in their order."""
     rate_limit: float = 100.0
     """Requests per second, at most."""
     retries: int = 3
@@ -229,10 +231,12 @@ def _wrong_types(settings: Settings) -> Iterator[str]:
 def _wrong_numbers(settings: Settings) -> Iterator[str]:
     least = {
         "flush_at": 1, "max_batch_events": 1, "max_queue_events": 1, "retries": 0, "flush_interval": 0.001,
-        "max_age": 0.001, "rate_limit": 0.001, "retry_base": 0.0, "retry_cap": 0.0, "timeout": 0.001,
-        "shutdown_timeout": 0.0, "max_batch_bytes": 1_000, "max_queue_bytes": 1_000, "max_event_bytes": 100,
+        "max_age": 0.001, "max_in_flight": 1, "rate_limit": 0.001, "retry_base": 0.0, "retry_cap": 0.0,
+        "timeout": 0.001, "shutdown_timeout": 0.0, "max_batch_bytes": 1_000, "max_queue_bytes": 1_000,
+        "max_event_bytes": 100,
     }  # fmt: skip
     most = {"max_batch_bytes": 500_000, "max_event_bytes": 100_000}
+    most_here = {"max_in_flight": 32}
     whole = {name for name, kind in get_type_hints(Settings).items() if kind is int}
     for name, low in least.items():
         value = getattr(settings, name)
@@ -243,6 +247,8 @@ def _wrong_numbers(settings: Settings) -> Iterator[str]:
             yield f"{name} is {value!r}: type a {number} of at least {low:g}."
         elif name in most and value > most[name]:
             yield f"{name} is {value!r}: Customer.io takes at most {most[name]:,}."
+        elif name in most_here and value > most_here[name]:
+            yield f"{name} is {value!r}: type a {number} of at most {most_here[name]}."
         elif name not in whole and value > _LONGEST:  # no lock and no socket waits for ever
             none = " Type None to never give up." if name == "max_age" else ""
             yield f"{name} is {value!r}: type a number of at most {_LONGEST:,}.{none}"

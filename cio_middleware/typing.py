@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypedDict, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypedDict, runtime_checkable
 
 from ._context import RequestCell
 from ._events import Attributes, Entry, Envelope, Event, Person, Receipt, Timestamp
@@ -24,6 +24,7 @@ __all__ = [
     "Entry",
     "Envelope",
     "Failure",
+    "Front",
     "HTTPClient",
     "Lease",
     "Person",
@@ -192,11 +193,34 @@ class Lease:
         return f"Lease({len(self.entries)} events)"
 
 
+class Front(NamedTuple):
+    """
+    What a queue could lease now: at most so many events; the first one's place, and when it was put (monotonic clock).
+
+    Until a lease has looked at them, events that their lane holds back are among these.
+    """
+
+    events: int
+    place: int
+    at: float
+
+
 class Queue(Protocol):
     """
-    Where events wait. `put` is called from any thread; the others from the one that delivers.
+    Where events wait. Every method is called from any thread.
 
     Every event has a place in the order of puts, counted from 0. The queue tells the ledger what it settles.
+
+    However many leases are out at once:
+
+    - The events of one lane (`Envelope.lane`) leave in the order of put: they are never on two leases at once, and what
+      was put after an event that is out, or that came back, waits for it.
+    - What was put before an event of `ALL_LANES` is settled, or on its lease, before it leaves; while its lease is not
+      settled, there is no other.
+    - At most `max_in_flight` leases hold an event at or past `head`, settled or not. So a queue that outlives its
+      process, and remembers no more than `head`, repeats at most that many batches after a kill. A batch that came back
+      is the same one when it goes out again. An event that its lane holds back keeps `head` where it is, like one that
+      is out: a single lane with a long backlog costs the others their place beside it, never the bound.
     """
 
     blocks: bool
@@ -213,8 +237,8 @@ class Queue(Protocol):
         ...
 
     @property
-    def next(self) -> int:
-        """The place of the first event that waits; `tail` when none does."""
+    def front(self) -> Front | None:
+        """What could be leased now; None when nothing could, because nothing waits or because of what is out."""
         ...
 
     @property
@@ -246,7 +270,11 @@ class Queue(Protocol):
         ...
 
     def lease(self, max_events: int, max_bytes: int) -> Lease | None:
-        """Hand out the oldest events that fit one request; None when none wait."""
+        """
+        Hand out the oldest events that may leave and fit one request; None when there are none.
+
+        Also None, now and then, in the middle of a long look for some: then `front` is not None.
+        """
         ...
 
     def ack(self, lease: Lease, indexes: Sequence[int]) -> int:
@@ -254,7 +282,7 @@ class Queue(Protocol):
         ...
 
     def nack(self, lease: Lease) -> None:
-        """Take what is not settled back, in its old place."""
+        """Take what is not settled back, in its old place: it goes out again before anything newer of its lanes."""
         ...
 
     def drop(self, lease: Lease, indexes: Sequence[int], reason: DropReason) -> int:

@@ -22,7 +22,8 @@ from ..delivery.flow import Settlement
 from ..exceptions import DeliveryError, RateLimited, Rejected, ServerUnavailable, TransportFailure, Unauthorized
 from ..queues.memory import DeadLetters
 from ..wire.outcome import Outcome, Verdict
-from .queued import QueuedBackend, denied, on_a_loop
+from ._courier import denied
+from .queued import QueuedBackend, on_a_loop
 
 
 class DirectBackend:

@@ -1,8 +1,9 @@
 """
-Take an event in microseconds, deliver it soon: a bounded queue and one worker thread.
+Take an event in microseconds, deliver it soon: a bounded queue and a worker thread, or several.
 
-The worker is started by the first event, in a context of its own, so that it is no child of the request that woke it.
-Nobody waits for it but `flush` and `close`, and those no longer than they were told.
+The first worker is started by the first event, in a context of its own, so that it is no child of the request that woke
+it; each further one, up to `max_in_flight`, by an event that comes while all others are under way with a batch. Nobody
+waits for them but `flush` and `close`, and those no longer than they were told.
 """
 
 from __future__ import annotations
@@ -13,19 +14,16 @@ import sys
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from .._events import Envelope, Receipt
 from .._fork import WATCH
 from .._ids import Clock
 from .._notices import Notices
-from .._settings import is_loopback
 from .._stats import DropReason
 from .._telemetry import Telemetry
 from ..delivery.drive import Sender
-from ..delivery.flow import Settlement
-from ..typing import DeadLetter, Lease, Queue
-from ..wire.outcome import Outcome, Verdict
+from ..typing import DeadLetter, Front, Lease, Queue
+from ._courier import Bell, Courier
 from ._exit import at_child_exit, at_exit, is_exiting
 
 _RESTART_SECONDS = 1.0
@@ -41,6 +39,7 @@ class Pace:
     max_batch_bytes: int
     max_age: float | None
     shutdown_timeout: float
+    max_in_flight: int = 1
 
 
 class QueuedBackend:
@@ -56,9 +55,10 @@ class QueuedBackend:
         self._pace = pace
         self._clock = clock
         self._notices = notices
-        self._telemetry = telemetry
-        self._closing_at: float | None = None
-        self._hopeless = False
+        self._bell = Bell(clock)
+        self._courier = Courier(
+            queue, sender, self._bell, max_age=pace.max_age, clock=clock, notices=notices, telemetry=telemetry
+        )
         self.sweep: Callable[[], float] = lambda: pace.flush_interval
         """Settles what has been parked for too long; returns the seconds until it must be called again."""
         self.empty: Callable[[], None] = lambda: None
@@ -68,15 +68,16 @@ class QueuedBackend:
         self._unregister = at_exit(self, pace.shutdown_timeout)
 
     def after_fork(self) -> None:
-        """The worker stayed with the parent: the next event starts one here."""
+        """The workers stayed with the parent: the next event starts one here."""
         self._closed = threading.Event()
-        # Held by this lock's own `with`: a Condition's is written in Python, and an exception of a signal handler can
-        # leave it locked for ever.
-        self._lock = threading.RLock()
-        self._changed = threading.Condition(self._lock)
-        self._worker: threading.Thread | None = None
+        self._bell.after_fork()
+        self._courier.after_fork()
+        self._workers: list[threading.Thread] = []
+        self._staffed = False
+        """Whether somebody looks after an event that is put now. If not, that event has a worker started."""
+        self._delivering: set[int] = set()
+        """The threads that are under way with a batch."""
         self._flush_to = 0
-        self._rounds = 0
 
     @property
     def dead_letters(self) -> Collection[DeadLetter]:
@@ -89,10 +90,9 @@ class QueuedBackend:
         try:
             receipt = self.queue.put(envelope, item, may_block=self.queue.blocks and self._may_wait())
             if receipt.depth == self._pace.flush_at or receipt.urgent or receipt.reason is DropReason.QUEUE_FULL:
-                with self._lock:
-                    self._changed.notify_all()
+                self._bell.ring()
                 self._revive()
-            if self._worker is None and receipt.reason is None:
+            if not self._staffed and receipt.reason is None:
                 self.wake()
         except BaseException:
             # An exception from a signal handler; the event may be in the queue all the same.
@@ -108,9 +108,11 @@ class QueuedBackend:
         return None if oldest is None else self._clock.monotonic() - oldest
 
     def wake(self) -> None:
-        """Have the worker run, for what is queued or parked."""
+        """Have a worker run, for what is queued or parked."""
         if is_exiting():
-            self._drain(self._pace.shutdown_timeout)
+            self._revive()
+            if not self._workers:
+                self._drain(self._pace.shutdown_timeout)
         else:
             self._start()
 
@@ -119,24 +121,24 @@ class QueuedBackend:
         target = self.queue.tail
         deadline = self._clock.monotonic() + _bounded(timeout)
         self._revive()
-        if self._worker is None and self.queue.head < target:
+        if not self._staffed and self.queue.head < target:
             self._start()
-            if self._worker is None:
+            if not self._workers:
                 self._drain(timeout)
-        with self._lock:
+        with self._bell.lock:
             self._flush_to = max(self._flush_to, target)
-            self._changed.notify_all()
+            self._bell.ring()
         while True:
             # Read before looking: a round that ends in between must not be slept through.
-            rounds = self._rounds
+            rounds = self._bell.rounds
             if self.queue.head >= target:
                 return True
             left = deadline - self._clock.monotonic()
-            if left <= 0 or self._worker in {None, threading.current_thread()}:
+            if left <= 0 or not self._workers or threading.current_thread() in self._workers:
                 return False
-            with self._lock:
-                if self._rounds == rounds:
-                    self._clock.wait(self._changed, left)
+            with self._bell.lock:
+                if self._bell.rounds == rounds:
+                    self._bell.wait(left)
 
     def close(self, timeout: float) -> None:
         """
@@ -146,18 +148,20 @@ class QueuedBackend:
         """
         timeout = _bounded(timeout)
         self.empty()
-        with self._lock:
-            first = self._closing_at is None
+        with self._bell.lock:
+            first = not self._bell.closing
             if first:
-                self._closing_at = self._clock.monotonic() + timeout
-            self._changed.notify_all()
-            worker = self._worker
+                self._bell.end = self._clock.monotonic() + timeout
+            self._bell.ring()
         if not first:
             self._closed.wait(timeout)
             return
         try:
-            if worker is not None and worker.is_alive() and worker is not threading.current_thread():
-                worker.join(timeout)
+            if others := self._others():
+                while others:
+                    others[0].join(max(0.0, self._bell.end - self._clock.monotonic()))
+                    # Anew each time: a worker that closes may still start another.
+                    others = [] if others[0].is_alive() else self._others()
             elif self.queue.head < self.queue.tail:
                 # No thread can be started any more while the interpreter shuts down; this one will do.
                 self._run()
@@ -165,13 +169,18 @@ class QueuedBackend:
             self._abandon(timeout)
             self._unregister()
             self._closed.set()
-        if worker is None or not worker.is_alive():
+        if not any(worker.is_alive() for worker in self._workers):
             self._sender.transport.close()
 
+    def _others(self) -> list[threading.Thread]:
+        return [worker for worker in self._workers if worker.is_alive() and worker is not threading.current_thread()]
+
     def _revive(self) -> None:
-        """Forget a worker that is dead: an exception of a signal handler kept it from starting."""
-        if self._worker is not None and not self._worker.is_alive():
-            self._worker = None
+        """Forget workers that are dead: an exception of a signal handler kept them from starting."""
+        with self._bell.lock:
+            alive = [worker for worker in self._workers if worker.is_alive()]
+            if len(alive) < len(self._workers):
+                self._workers, self._staffed = alive, bool(alive)
 
     def _abandon(self, timeout: float) -> None:
         if left := self.queue.abandon(DropReason.SHUTDOWN_TIMEOUT):
@@ -180,62 +189,102 @@ class QueuedBackend:
 
     def _drain(self, timeout: float) -> None:
         """Deliver in this thread what waits, where there can be no other."""
-        self._closing_at = self._clock.monotonic() + _bounded(timeout)
+        self._bell.end = self._clock.monotonic() + _bounded(timeout)
         try:
             self._run()
         finally:
-            self._closing_at, self._hopeless = None, False
+            self._bell.end = math.inf
 
     def _start(self) -> None:
-        with self._lock:
-            if self._worker is not None or self._closing_at is not None:
+        """Start a worker, if there may be one more and all others are under way with a batch."""
+        with self._bell.lock:
+            is_first = not self._workers
+            idle = [worker for worker in self._workers if worker.ident not in self._delivering]
+            if idle or (is_first and self._bell.closing) or len(self._workers) >= self._pace.max_in_flight:
+                self._staffed = not is_first
                 return
             # A fresh context: otherwise instrumented threads make every batch a child of the request that woke us.
             run = contextvars.Context().run
-            self._worker = threading.Thread(target=run, args=(self._run,), name="cio_middleware", daemon=True)
+            worker = threading.Thread(target=run, args=(self._run,), name="cio_middleware", daemon=True)
+            self._workers.append(worker)
+            self._staffed = True
             try:
-                self._worker.start()
+                worker.start()
             except RuntimeError:
-                self._worker = None
-                _PINNED.add(self)
-                message = "no thread can be started here: events wait for flush(), close() or the end of the process"
-                self._notices.trouble("worker", "none", message)
-        at_child_exit(self, self._pace.shutdown_timeout)
+                self._workers.remove(worker)
+                self._staffed = not is_first
+                if is_first:
+                    _PINNED.add(self)
+                    message = (
+                        "no thread can be started here: events wait for flush(), close() or the end of the process"
+                    )
+                    self._notices.trouble("worker", "none", message)
+        if is_first:
+            at_child_exit(self, self._pace.shutdown_timeout)
 
     def _run(self) -> None:
+        me = threading.get_ident()
         while True:
             lease = None
             try:
-                lease = self._next()
+                lease = self._next(me)
                 if lease is None:
                     return
-                self._settle(lease, self._deliver(lease))
+                self._hand_over()
+                if not self._courier.deliver(lease):
+                    return
             except BaseException as error:  # noqa: BLE001 - a dead worker would lose every later event
                 if lease is not None:
                     self.queue.nack(lease)
                 self._notices.trouble("worker", "failed", "delivery failed with %s; trying again", type(error).__name__)
-                self._pause(_RESTART_SECONDS, None)
+                self._courier.pause(_RESTART_SECONDS, None)
             finally:
-                with self._lock:
-                    self._rounds += 1
-                    self._changed.notify_all()
+                with self._bell.lock:
+                    self._delivering.discard(me)
+                    self._courier.leave()
+                    self._staffed = bool(self._workers)
+                    self._bell.ring()
 
-    def _next(self) -> Lease | None:
-        """Wait until a batch is due and lease it; None when closing and nothing is left, or no time is."""
+    def _next(self, me: int) -> Lease | None:
+        """Wait until a batch is due and lease it; None when closing and nothing is left to do, or no time is."""
         while True:
             sweep_in = self._sweep()
-            with self._lock:
+            # Read before looking: what changes in between must not be slept through.
+            rounds = self._bell.rounds
+            # Outside of the bell: a signal handler may hold the queue's lock while it waits for this one.
+            front = self.queue.front
+            with self._bell.lock:
                 now = self._clock.monotonic()
-                if self._closing_at is not None and (self._hopeless or now >= self._closing_at):
-                    return None
-                wait = self._due_in(now)
+                pause = self._courier.wait_of_all(now)
+                if self._bell.closing:
+                    others = self._delivering - {me}
+                    idle = front is None and self._bell.rounds == rounds and not (others and self.queue.depth)
+                    if idle or self._courier.is_too_late(now, pause):
+                        return None
+                wait = min(max(self._due_in(front, now), pause), self._bell.end - now)
                 if wait > 0:
-                    self._clock.wait(self._changed, min(wait, sweep_in))
+                    if self._bell.rounds == rounds:
+                        self._bell.wait(min(wait, sweep_in))
                     continue
-            # Outside of `_changed`: a signal handler may hold the queue's lock while it waits for this one.
+                self._delivering.add(me)
             lease = self.queue.lease(self._pace.max_batch_events, self._pace.max_batch_bytes)
-            if lease is not None or self._closing_at is not None:
+            if lease is not None:
                 return lease
+            with self._bell.lock:
+                self._delivering.discard(me)
+
+    def _hand_over(self) -> None:
+        """Before this thread is busy: somebody else must look after what comes, if there may be one more."""
+        if self._pace.max_in_flight == 1:
+            return
+        with self._bell.lock:
+            idle = [worker for worker in self._workers if worker.ident not in self._delivering]
+            if idle or not 0 < len(self._workers) < self._pace.max_in_flight:
+                return
+            self._staffed = False
+        # After that: an event that is put now is either seen here, or has its worker started itself.
+        if self.queue.front is not None:
+            self._start()
 
     def _sweep(self) -> float:
         try:
@@ -245,84 +294,18 @@ class QueuedBackend:
             return self._pace.flush_interval
 
     def _may_wait(self) -> bool:
-        """Whether a full queue may hold the caller up: no event loop, and not the worker, which makes the room."""
-        return not on_a_loop() and threading.current_thread() is not self._worker
+        """Whether a full queue may hold the caller up: no event loop, and not a worker, which makes the room."""
+        return not on_a_loop() and threading.current_thread() not in self._workers
 
-    def _due_in(self, now: float) -> float:
+    def _due_in(self, front: Front | None, now: float) -> float:
         """Seconds until something must be sent; 0 or less: now."""
-        oldest = self.queue.oldest
-        if self._closing_at is not None or self.queue.depth >= self._pace.flush_at or self.queue.urgent:
-            return 0.0
-        if oldest is None:
+        if front is None:
             return self._pace.flush_interval
-        if self.queue.next < self._flush_to:
+        if self._bell.closing or front.events >= self._pace.flush_at or self.queue.urgent:
             return 0.0
-        return oldest + self._pace.flush_interval - now
-
-    def _deliver(self, lease: Lease) -> Settlement:
-        with self._telemetry.send_queued(lease.entries) as sending:
-            settlement = self._sender.deliver(
-                lease.entries, sending, self._pause, timeout=self._attempt_timeout, lives=self._lives(lease)
-            )
-            if settlement.failed:
-                reason = "rejected" if settlement.refused else DropReason.EXPIRED.value
-                sending.failed(reason, settlement.failed)
-        return settlement
-
-    def _settle(self, lease: Lease, settlement: Settlement) -> None:
-        delivered = self.queue.ack(lease, settlement.delivered)
-        for index, why in settlement.refused.items():
-            if self.queue.dead_letter(lease, index, why):
-                # The reason is the server's text and stays with the dead letter: a log must not repeat what it may
-                # quote.
-                event_id = lease.entries[index][0].event_id
-                self._notices.trouble(
-                    "refused", "refused", "Customer.io refused event %s: see the dead letters", event_id
-                )
-        if self.queue.drop(lease, settlement.expired, DropReason.EXPIRED):
-            self._notices.trouble("expired", "expired", "events waited longer than max_age and are dropped")
-        if settlement.exhausted:
-            self.queue.drop(lease, settlement.exhausted, settlement.given_up_for)
-        self.queue.nack(lease)
-        if delivered:
-            self._notices.fine("delivery", "%s takes events again", self._sender.base_url)
-
-    def _attempt_timeout(self) -> float:
-        if self._closing_at is None:
-            return self._sender.timeout
-        return min(self._sender.timeout, max(0.05, self._closing_at - self._clock.monotonic()))
-
-    def _lives(self, lease: Lease) -> list[float] | None:
-        if self._pace.max_age is None:
-            return None
-        now = self._clock.time()
-        return [envelope.captured_at + self._pace.max_age - now for envelope, _ in lease.entries]
-
-    def _pause(self, seconds: float, because: Outcome | None) -> bool:
-        if because is not None:
-            self._say(because, seconds)
-        with self._lock:
-            until = self._clock.monotonic() + seconds
-            while (left := until - self._clock.monotonic()) > 0:
-                if self._closing_at is not None and until > self._closing_at:
-                    # No attempt is due before the end, so there is nothing left to wait for.
-                    self._hopeless = True
-                    return False
-                self._clock.wait(self._changed, left)
-        return True
-
-    def _say(self, outcome: Outcome, seconds: float) -> None:
-        if outcome.verdict is Verdict.DENIED:
-            self._notices.trouble("delivery", outcome.error, "%s", denied(outcome, self._sender.base_url, kept=True))
-        else:
-            waiting = self.queue.tail - self.queue.head
-            base_url = self._sender.base_url
-            nobody = outcome.status is None and is_loopback(urlsplit(base_url).hostname or "")
-            self._notices.trouble(
-                "delivery", outcome.error,
-                "%s is not taking events (%s): %d event(s) wait, next attempt in %.1f s.%s",
-                base_url, outcome.error, waiting, seconds, " Is the sandbox running?" if nobody else "",
-            )  # fmt: skip
+        if front.place < self._flush_to:
+            return 0.0
+        return front.at + self._pace.flush_interval - now
 
 
 _PINNED: set[QueuedBackend] = set()
@@ -332,23 +315,6 @@ _PINNED: set[QueuedBackend] = set()
 def _bounded(timeout: float) -> float:
     """What a lock takes: not infinite, not negative, and a number."""
     return 0.0 if math.isnan(timeout) else min(max(timeout, 0.0), threading.TIMEOUT_MAX)
-
-
-def denied(outcome: Outcome, base_url: str, *, kept: bool) -> str:
-    """What to tell whoever can change a setting."""
-    then = "Events are kept, and one request a minute probes." if kept else "The event is dropped."
-    if outcome.status in {401, 403}:
-        return (
-            f"Customer.io refused the credentials ({outcome.error}). {then} "
-            "Check CUSTOMERIO_SITE_ID and CUSTOMERIO_API_KEY, a pair from Settings > API credentials > Track API,"
-            " and CUSTOMERIO_REGION."
-        )
-    if outcome.status is not None and 300 <= outcome.status < 400:
-        return (
-            f"{base_url} redirects elsewhere ({outcome.error}), which is not followed: it would carry your key away. "
-            f"{then} Check CUSTOMERIO_REGION and CUSTOMERIO_BASE_URL."
-        )
-    return f"{base_url} does not speak the Track API ({outcome.error}). {then} Check CUSTOMERIO_BASE_URL."
 
 
 def on_a_loop() -> bool:

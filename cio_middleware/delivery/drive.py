@@ -26,7 +26,13 @@ _NO_TIME = Failure("rate_limit")
 
 Pause = Callable[[float, Outcome | None], bool]
 """Sleeps so many seconds, because of that outcome or to keep the rate. False: cut short, or too long to begin."""
+Turn = Callable[[bool], bool]
+"""Waits until a request may be made; told whether it is a repeat. False: there is no time for it."""
 APause = Callable[[float, Outcome | None], Awaitable[bool]]
+
+
+def _at_once(_: bool) -> bool:  # noqa: FBT001 - a `Turn`
+    return True
 
 
 @dataclass(slots=True)
@@ -53,13 +59,15 @@ class Sender:
         sending: Sending,
         pause: Pause,
         *,
+        turn: Turn = _at_once,
         timeout: Callable[[], float] | None = None,
         lives: Sequence[float] | None = None,
     ) -> Settlement:
         """Deliver entries of one route in this thread. `timeout` gives each attempt's bound anew."""
-        decisions = flow.deliver(entries, self.base_url, self.policy, dice, lives)
-        settlement = drive(decisions, self, sending, pause, timeout or (lambda: self.timeout))
-        self.base_url = settlement.base_url
+        base_url = self.base_url
+        decisions = flow.deliver(entries, base_url, self.policy, dice, lives)
+        settlement = drive(decisions, self, sending, pause, turn, timeout or (lambda: self.timeout))
+        self._follow(base_url, settlement)
         return settlement
 
     async def adeliver(
@@ -71,13 +79,21 @@ class Sender:
         timeout: Callable[[], float],  # noqa: ASYNC109 - not a timeout of this call
     ) -> Settlement:
         """The same, awaited."""
-        decisions = flow.deliver(entries, self.base_url, self.policy, dice)
+        base_url = self.base_url
+        decisions = flow.deliver(entries, base_url, self.policy, dice)
         settlement = await adrive(decisions, self, sending, pause, timeout)
-        self.base_url = settlement.base_url
+        self._follow(base_url, settlement)
         return settlement
 
+    def _follow(self, began_at: str, settlement: Settlement) -> None:
+        # Only who was sent elsewhere: another delivery, begun before that, would take everybody back.
+        if settlement.base_url != began_at:
+            self.base_url = settlement.base_url
 
-def drive(decisions: Flow, sender: Sender, sending: Sending, pause: Pause, timeout: Callable[[], float]) -> Settlement:
+
+def drive(
+    decisions: Flow, sender: Sender, sending: Sending, pause: Pause, turn: Turn, timeout: Callable[[], float]
+) -> Settlement:
     """Run a delivery."""
     started, told = sender.clock.monotonic(), None
     with closing(decisions):
@@ -90,14 +106,18 @@ def drive(decisions: Flow, sender: Sender, sending: Sending, pause: Pause, timeo
             if isinstance(step, Sleep):
                 slept = pause(step.seconds, step.because)
             else:
-                wait = sender.limiter.reserve(sender.clock.monotonic())
-                if wait and not pause(wait, None):
+                if not turn(step.resend > 0) or not _in_time(sender, pause):
                     told = Told(sender.clock.monotonic() - started, _NO_TIME)
                     continue
                 sender.ledger.note_request(retry=step.resend > 0)
                 with sending.attempt(step.request, step.base_url, step.resend) as attempt:
                     answer = attempt.answered(sender.transport.send(step.base_url, step.request, timeout()))
             told = Told(sender.clock.monotonic() - started, answer, slept)
+
+
+def _in_time(sender: Sender, pause: Pause) -> bool:
+    wait = sender.limiter.reserve(sender.clock.monotonic())
+    return not wait or pause(wait, None)
 
 
 async def adrive(

@@ -1,25 +1,23 @@
 """
 A bounded queue in this process's memory. What it holds dies with the process.
 
-An event is either waiting or leased, and stays within the bounds until it is settled. `abandon` ends all leases at
-once, so a delivery that is still under way when the process stops waiting for it cannot be counted twice.
+An event is either waiting or leased, and stays within the bounds until it is settled; `window` says which of them may
+be leased. `abandon` ends all leases at once, so a delivery that is still under way when the process stops waiting for
+it cannot be counted twice.
 """
 
 from __future__ import annotations
 
-import itertools
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
-from .._events import Entry, Envelope, Receipt, Route
+from .._events import Entry, Envelope, Receipt
 from .._fork import WATCH
 from .._ids import Clock
 from .._stats import DropReason, Ledger
-from ..typing import DeadLetter, Lease
-from ..wire import track
+from ..typing import DeadLetter, Front, Lease
+from .window import Waiting, Window
 
 DEAD_LETTERS = 1000
 DEAD_LETTER_BYTES = 8 * 1024 * 1024
@@ -65,25 +63,9 @@ class DeadLetters:
         return letter in self._kept
 
 
-class _Waiting(msgspec.Struct, gc=False):
-    """
-    One queued event, and when it was put.
-
-    Out of the garbage collector's sight: it would walk a full queue again and again, in the middle of requests.
-    """
-
-    at: float
-    envelope: Envelope
-    item: bytes
-
-
-_Placed = tuple[int, _Waiting]
-"""The same with its place in the order of puts, which an event that never left the queue has by its position."""
-
-
 class MemoryQueue:
     """
-    Takes events from any thread, hands them out to one.
+    Takes events from any thread and hands them out, as `Window` says, on at most `max_in_flight` leases.
 
     No other lock is ever taken inside this one, the ledger's included: a signal handler that captures an event may run
     in the middle of any of these methods, with whatever locks its thread holds.
@@ -98,11 +80,13 @@ class MemoryQueue:
         ledger: Ledger,
         clock: Clock,
         dead_letters: DeadLetters | None = None,
+        max_in_flight: int = 1,
     ) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._half = max_bytes // 2
         self._overflow = overflow
+        self._max_in_flight = max_in_flight
         self._ledger = ledger
         self._now = clock.monotonic
         self.blocks = overflow == "block"
@@ -114,48 +98,38 @@ class MemoryQueue:
         """What was queued before a fork belongs to the parent, which delivers it."""
         self._lock = threading.RLock()
         self._space = threading.Condition(self._lock)
-        # What was put and never leased: the last ones of all puts, without a gap.
-        self._waiting: deque[_Waiting] = deque()
-        # What came back from a lease, and goes out before them.
-        self._returned: deque[_Placed] = deque()
-        # What is out on each lease, by place in it, until it is settled.
-        self._leased: dict[Lease, dict[int, _Placed]] = {}
+        self._window = Window(self._max_in_flight)
         self._events = self._bytes = 0
         self._closed = False
-        self._tail = 0
 
     @property
     def tail(self) -> int:
         """The place that the next event will have."""
-        return self._tail
+        with self._lock:
+            return self._window.tail
 
     @property
     def depth(self) -> int:
         """Events that wait and are not leased."""
-        return len(self._waiting) + len(self._returned)
+        return self._window.depth
 
     @property
     def oldest(self) -> float | None:
         """When the oldest of them was put, on the monotonic clock."""
-        try:
-            return self._returned[0][1].at if self._returned else self._waiting[0].at
-        except IndexError:
-            return None
+        with self._lock:
+            return self._window.oldest
 
     @property
-    def next(self) -> int:
-        """The place, in the order of puts, of the first event that waits."""
-        try:
-            return self._returned[0][0]
-        except IndexError:
-            return self._tail - len(self._waiting)
+    def front(self) -> Front | None:
+        """What could be leased now; None when nothing could."""
+        with self._lock:
+            return self._window.front
 
     @property
     def head(self) -> int:
         """The place of the first event that is not settled; `tail` when all are."""
         with self._lock:
-            out = [place for leased in self._leased.values() for place, _ in leased.values()]
-            return min([*out, self.next])
+            return self._window.head
 
     @property
     def urgent(self) -> bool:
@@ -165,14 +139,12 @@ class MemoryQueue:
     def holds(self, item: bytes) -> bool:
         """Whether an event with this very item is waiting or leased; for a `put` that was interrupted."""
         with self._lock:
-            out = [event for leased in self._leased.values() for _, event in leased.values()]
-            waiting = [event for _, event in self._returned]
-            return any(event.item is item for event in [*self._waiting, *waiting, *out])
+            return any(event.item is item for event in self._window)
 
     def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False) -> Receipt:
         """Take an event, or say why not."""
         size = len(item)
-        evicted, reason = 0, None
+        evicted, reason, window = 0, None, self._window
         with self._lock:
             if self._events >= self._max_events or self._bytes + size > self._max_bytes:
                 evicted = self._make_room(size, may_block=may_block)
@@ -180,34 +152,22 @@ class MemoryQueue:
             if self._closed:
                 reason = DropReason.CLOSED
             if reason is None:
-                event = _Waiting(self._now(), envelope, item)
+                event = Waiting(self._now(), envelope, item)
                 # Nothing is called in between, so no exception of a signal handler can fall between these.
-                self._tail += 1
                 self._events += 1
                 self._bytes += size
-                self._waiting.append(event)
-            depth = len(self._waiting) + len(self._returned)
+                window.add(event)
+            depth = len(window.waiting) + window.ready
             urgent = self._bytes >= self._half
         if evicted:
             self._ledger.drop(DropReason.EVICTED, evicted)
         return Receipt(depth, reason, False, urgent and reason is None)
 
     def lease(self, max_events: int, max_bytes: int) -> Lease | None:
-        """Hand out the oldest events that fit one request."""
+        """Hand out the oldest events that may leave and fit one request."""
+        # Short work under the lock: whoever captures an event meanwhile waits for it.
         with self._lock:
-            first = self._tail - len(self._waiting)
-            placed = itertools.chain(self._returned, enumerate(self._waiting, first))
-            sizes: Iterator[tuple[Route, int]] = ((event.envelope.route, len(event.item)) for _, event in placed)
-            count = track.cut(sizes, max_events, max_bytes)
-            if count == 0:
-                return None
-            # Short work under the lock: whoever captures an event meanwhile waits for it.
-            back = min(count, len(self._returned))
-            taken = [self._returned.popleft() for _ in range(back)]
-            taken += [(first + number, self._waiting.popleft()) for number in range(count - back)]
-            lease = Lease([(event.envelope, event.item) for _, event in taken])
-            self._leased[lease] = dict(enumerate(taken))
-            return lease
+            return self._window.lease(max_events, max_bytes)
 
     def ack(self, lease: Lease, indexes: Sequence[int]) -> int:
         """These were delivered."""
@@ -235,32 +195,23 @@ class MemoryQueue:
     def nack(self, lease: Lease) -> None:
         """Take what is not settled back, in its old place."""
         with self._lock:
-            leased = self._leased.pop(lease, None)
-            if leased is not None:
-                self._returned.extendleft(placed for _, placed in sorted(leased.items(), reverse=True))
+            self._window.nack(lease)
 
     def abandon(self, reason: DropReason) -> int:
         """Give up everything, leased or waiting, and take no more. Returns how many events that were."""
         with self._lock:
             self._closed = True
             count = self._events
-            self._waiting.clear()
-            self._returned.clear()
-            self._leased.clear()
+            self._window.clear()
             self._events = self._bytes = 0
         if count:
             self._ledger.drop(reason, count)
         return count
 
     def _settle(self, lease: Lease, indexes: Sequence[int]) -> int:
-        leased = self._leased.get(lease)
-        if leased is None:
-            return 0
-        held = [event for index in indexes if (event := leased.pop(index, None)) is not None]
-        if not leased:
-            del self._leased[lease]
+        held = self._window.settle(lease, indexes)
         self._events -= len(held)
-        self._bytes -= sum(len(event.item) for _, event in held)
+        self._bytes -= sum([len(event.item) for event in held])
         if self.blocks:
             self._space.notify_all()
         return len(held)
@@ -272,8 +223,7 @@ class MemoryQueue:
         """Do what the overflow policy says. Returns how many events it evicted."""
         evicted = 0
         if size <= self._max_bytes and self._overflow == "drop_oldest":
-            while self.depth and not self._has_room(size):
-                event = self._returned.popleft()[1] if self._returned else self._waiting.popleft()
+            while not self._has_room(size) and (event := self._window.evict()) is not None:
                 self._events -= 1
                 self._bytes -= len(event.item)
                 evicted += 1

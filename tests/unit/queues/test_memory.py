@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,22 +15,29 @@ from cio_middleware._events import Envelope, Receipt, Route
 from cio_middleware._stats import DropReason, Ledger
 from cio_middleware.queues.memory import DeadLetters, MemoryQueue
 from cio_middleware.testing.clock import ManualClock
-from cio_middleware.typing import Lease
+from cio_middleware.typing import Front, Lease
 
 
 def envelope(name: object, route: Route = "batch") -> Envelope:
-    """An envelope that is told apart by its id."""
-    return Envelope(str(name), "event", route, 0, 0.0)
+    """An envelope that is told apart by its id; each is a lane of its own."""
+    return Envelope(str(name), "event", route, crc32(str(name).encode()), 0.0)
 
 
 class Filled:
     """A queue and its ledger; `put` captures first, as the client does."""
 
-    def __init__(self, *, max_events: int = 100, max_bytes: int = 10_000, overflow: str = "drop_newest") -> None:
+    def __init__(
+        self, *, max_events: int = 100, max_bytes: int = 10_000, overflow: str = "drop_newest", max_in_flight: int = 8
+    ) -> None:
         self.ledger = Ledger()
         self.clock = ManualClock()
         self.queue = MemoryQueue(
-            max_events=max_events, max_bytes=max_bytes, overflow=overflow, ledger=self.ledger, clock=self.clock
+            max_events=max_events,
+            max_bytes=max_bytes,
+            overflow=overflow,
+            ledger=self.ledger,
+            clock=self.clock,
+            max_in_flight=max_in_flight,
         )
 
     def put(self, name: object, size: int = 10, route: Route = "batch", *, may_block: bool = False) -> Receipt:
@@ -61,14 +70,14 @@ def test_events_leave_in_the_order_of_put():
 
 
 def test_what_comes_back_takes_its_old_place():
-    """A nack puts exactly what is not settled back in front, in order."""
+    """A nack puts exactly what is not settled back in front, in order; it goes out again before anything else."""
     filled = Filled()
     for name in "abcd":
         filled.put(name)
     lease = filled.lease(3, 1000)
     filled.queue.ack(lease, [1])
     filled.queue.nack(lease)
-    assert filled.names(filled.lease(10, 1000)) == ["a", "c", "d"]
+    assert [filled.names(filled.lease(10, 1000)) for _ in range(2)] == [["a", "c"], ["d"]]
 
 
 def test_a_lease_is_cut_at_exactly_the_bytes_of_the_body():
@@ -205,7 +214,32 @@ def test_head_and_tail_tell_what_is_settled():
     assert filled.queue.head == 0
     filled.queue.ack(lease, [0])
     assert filled.queue.head == 2
-    assert filled.queue.next == 2
+    assert filled.queue.front == Front(1, 2, filled.clock.monotonic())
+
+
+def test_by_default_one_lease_is_out_at_a_time():
+    """Nothing is leased beside a lease that is not settled; then the rest is."""
+    filled = Filled(max_in_flight=1)
+    for name in "abc":
+        filled.put(name)
+    lease = filled.lease(2, 1000)
+    assert filled.queue.lease(2, 1000) is None
+    assert filled.queue.front is None
+    assert filled.queue.depth == 1
+    filled.queue.ack(lease, [0, 1])
+    assert filled.names(filled.lease(2, 1000)) == ["c"]
+
+
+def test_events_held_back_by_their_lane_do_not_count_towards_a_batch():
+    """A receipt tells how many events could leave now, so that a batch of others is seen when it is full."""
+    filled = Filled()
+    filled.put("a")
+    first = filled.lease(1, 1000)
+    assert filled.put("a").depth == 1
+    assert filled.queue.lease(1, 1000) is None
+    assert [filled.put(name).depth for name in "bcd"] == [1, 2, 3]
+    filled.queue.ack(first, [0])
+    assert filled.put("e").depth == 5
 
 
 class QueueModel(RuleBasedStateMachine):
@@ -216,7 +250,8 @@ class QueueModel(RuleBasedStateMachine):
     @initialize()
     def begin(self):
         """An empty queue."""
-        self.filled = Filled(max_events=6, max_bytes=200)
+        self.filled = Filled(max_events=6, max_bytes=200, max_in_flight=100)
+        self.returned: list[list[tuple[int, int]]] = []
         self.waiting: list[tuple[int, int]] = []
         self.out: dict[object, dict[int, tuple[int, int]]] = {}
         self.number = 0
@@ -225,7 +260,11 @@ class QueueModel(RuleBasedStateMachine):
     @rule(size=st.integers(1, 120))
     def put(self, size):
         """One more event, or a refusal if the bounds say so."""
-        held = [*self.waiting, *(event for lease in self.out.values() for event in lease.values())]
+        held = [
+            *self.waiting,
+            *itertools.chain(*self.returned),
+            *(event for lease in self.out.values() for event in lease.values()),
+        ]
         fits = len(held) < 6 and sum(size for _, size in held) + size <= 200
         receipt = self.filled.put(self.number, size)
         assert (receipt.reason is None) == fits
@@ -235,12 +274,15 @@ class QueueModel(RuleBasedStateMachine):
 
     @rule(target=leases, most=st.integers(1, 4))
     def lease(self, most):
-        """The oldest events, at most so many."""
-        lease = self.filled.queue.lease(most, 10_000)
+        """The oldest events, at most so many; what came back comes by itself, and first."""
+        lease = self.filled.queue.lease(most if not self.returned else 10, 10_000)
         if lease is None:
             assert not self.waiting
             return None
-        taken, self.waiting = self.waiting[:most], self.waiting[most:]
+        if self.returned:
+            taken = self.returned.pop(0)
+        else:
+            taken, self.waiting = self.waiting[:most], self.waiting[most:]
         assert self.filled.names(lease) == [str(number) for number, _ in taken]
         self.out[lease] = dict(enumerate(taken))
         return lease
@@ -265,15 +307,17 @@ class QueueModel(RuleBasedStateMachine):
         """What is left of a lease comes back in front."""
         if lease is not None:
             self.filled.queue.nack(lease)
-            self.waiting = [*(event for _, event in sorted(self.out.pop(lease, {}).items())), *self.waiting]
+            if left := [event for _, event in sorted(self.out.pop(lease, {}).items())]:
+                self.returned = sorted([*self.returned, left])
 
     @invariant()
     def agrees(self):
         """Depth, pending and the law."""
         out = sum(len(lease) for lease in self.out.values())
         stats = self.filled.ledger.read()
-        assert self.filled.queue.depth == len(self.waiting)
-        assert stats.pending == len(self.waiting) + out
+        waiting = len(self.waiting) + sum(map(len, self.returned))
+        assert self.filled.queue.depth == waiting
+        assert stats.pending == waiting + out
         assert stats.balanced
 
 

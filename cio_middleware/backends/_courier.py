@@ -1,0 +1,226 @@
+"""
+Deliver what was leased, and wait in between: for a backoff, for a pause that is for all, never beyond the end.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from urllib.parse import urlsplit
+
+from .._ids import Clock
+from .._notices import Notices
+from .._settings import is_loopback
+from .._stats import DropReason
+from .._telemetry import Telemetry
+from ..delivery.drive import Sender
+from ..delivery.flow import Settlement
+from ..delivery.pause import SharedPause
+from ..typing import Lease, Queue
+from ..wire.outcome import Outcome, Verdict
+
+_LONGEST_WAIT = 60.0
+
+
+class Bell:
+    """
+    What the threads of one backend wait on. `end` is when nobody waits for them any more, on the monotonic clock.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.end = math.inf
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """A child's lock must not be one that its parent held."""
+        # Held by this lock's own `with`: a Condition's is written in Python, and an exception of a signal handler can
+        # leave it locked for ever.
+        self.lock = threading.RLock()
+        self._changed = threading.Condition(self.lock)
+        self.rounds = 0
+        """Counts what somebody who looks before he waits may have missed."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether there is an end."""
+        return self.end != math.inf
+
+    def ring(self) -> None:
+        """Wake everybody."""
+        with self.lock:
+            self.rounds += 1
+            self._changed.notify_all()
+
+    def wait(self, seconds: float) -> None:
+        """Wait until it rings, at most so long; the lock is held."""
+        self._clock.wait(self._changed, min(seconds, _LONGEST_WAIT))
+
+
+class Courier:
+    """
+    Delivers leases, several at once if several threads ask, and settles what became of each event.
+
+    A worker that is told to stop stops all; see `SharedPause`.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        sender: Sender,
+        bell: Bell,
+        *,
+        max_age: float | None,
+        clock: Clock,
+        notices: Notices,
+        telemetry: Telemetry,
+    ) -> None:
+        self._queue = queue
+        self._sender = sender
+        self._bell = bell
+        self._max_age = max_age
+        self._clock = clock
+        self._notices = notices
+        self._telemetry = telemetry
+        self.after_fork()
+
+    def after_fork(self) -> None:
+        """A child finds out for itself."""
+        self._troubled: set[int] = set()
+        """The threads whose latest attempt failed."""
+        self._late: set[int] = set()
+        """The threads that have no time for another attempt."""
+        self._paused = SharedPause()
+
+    def deliver(self, lease: Lease) -> bool:
+        """Deliver and settle. False when the end came first, and some events went back to the queue."""
+        settlement = self._deliver(lease)
+        self._settle(lease, settlement)
+        return not (settlement.released and self._bell.closing)
+
+    def leave(self) -> None:
+        """This thread's delivery is over, or failed. The bell's lock is held."""
+        me = threading.get_ident()
+        self._troubled.discard(me)
+        self._late.discard(me)
+        self._paused.leave(me)
+
+    def wait_of_all(self, now: float) -> float:
+        """Seconds that nobody may ask, infinite while somebody does for all. The bell's lock is held."""
+        return self._paused.wait(now)
+
+    def is_too_late(self, now: float, wait: float) -> bool:
+        """Whether the end comes before that wait is over; an infinite one may be over at any time."""
+        return now >= self._bell.end or (wait != math.inf and now + wait > self._bell.end)
+
+    def _deliver(self, lease: Lease) -> Settlement:
+        with self._telemetry.send_queued(lease.entries) as sending:
+            settlement = self._sender.deliver(
+                lease.entries,
+                sending,
+                self.pause,
+                turn=lambda repeat: self._turn(repeat=repeat),
+                timeout=self._attempt_timeout,
+                lives=self._lives(lease),
+            )
+            with self._bell.lock:
+                if settlement.last is not None and settlement.last.is_about_events:
+                    self._paused.answered(threading.get_ident())
+            if settlement.failed:
+                reason = "rejected" if settlement.refused else DropReason.EXPIRED.value
+                sending.failed(reason, settlement.failed)
+        return settlement
+
+    def _settle(self, lease: Lease, settlement: Settlement) -> None:
+        delivered = self._queue.ack(lease, settlement.delivered)
+        for index, why in settlement.refused.items():
+            if self._queue.dead_letter(lease, index, why):
+                # The reason is the server's text and stays with the dead letter: a log must not repeat what it may
+                # quote.
+                event_id = lease.entries[index][0].event_id
+                self._notices.trouble(
+                    "refused", "refused", "Customer.io refused event %s: see the dead letters", event_id
+                )
+        if self._queue.drop(lease, settlement.expired, DropReason.EXPIRED):
+            self._notices.trouble("expired", "expired", "events waited longer than max_age and are dropped")
+        if settlement.exhausted:
+            self._queue.drop(lease, settlement.exhausted, settlement.given_up_for)
+        self._queue.nack(lease)
+        self._troubled.discard(threading.get_ident())
+        if delivered and not self._troubled:
+            self._notices.fine("delivery", "%s takes events again", self._sender.base_url)
+
+    def _attempt_timeout(self) -> float:
+        return min(self._sender.timeout, max(0.05, self._bell.end - self._clock.monotonic()))
+
+    def _lives(self, lease: Lease) -> list[float] | None:
+        if self._max_age is None:
+            return None
+        now = self._clock.time()
+        return [envelope.captured_at + self._max_age - now for envelope, _ in lease.entries]
+
+    def pause(self, seconds: float, because: Outcome | None) -> bool:
+        """Wait; False when the end comes before, and from then on."""
+        me = threading.get_ident()
+        if me in self._late:
+            return False
+        if because is not None:
+            self._say(because, seconds)
+            if because.is_for_all:
+                with self._bell.lock:
+                    until, told = self._clock.monotonic() + seconds, because.retry_after is not None
+                    self._paused.begin(until, me, told=told)
+                return self._turn(repeat=True)
+        with self._bell.lock:
+            until = self._clock.monotonic() + seconds
+            while (left := until - self._clock.monotonic()) > 0:
+                if self.is_too_late(until - left, left):
+                    self._late.add(me)
+                    return False
+                self._bell.wait(left)
+        # While this one kept the rate, another may have been told to stop.
+        return because is not None or self._turn(repeat=True)
+
+    def _turn(self, *, repeat: bool) -> bool:
+        """Wait for as long as nobody may ask; False when the process ends before. No repeat: the last was answered."""
+        me = threading.get_ident()
+        with self._bell.lock:
+            if not repeat and self._paused.answered(me):
+                self._bell.ring()
+            while (left := self._paused.wait(now := self._clock.monotonic(), me)) > 0:
+                if self.is_too_late(now, left):
+                    self._late.add(me)
+                    return False
+                self._bell.wait(min(left, self._bell.end - now))
+        return True
+
+    def _say(self, outcome: Outcome, seconds: float) -> None:
+        self._troubled.add(threading.get_ident())
+        if outcome.verdict is Verdict.DENIED:
+            self._notices.trouble("delivery", outcome.error, "%s", denied(outcome, self._sender.base_url, kept=True))
+        else:
+            waiting = self._queue.tail - self._queue.head
+            base_url = self._sender.base_url
+            nobody = outcome.status is None and is_loopback(urlsplit(base_url).hostname or "")
+            self._notices.trouble(
+                "delivery", outcome.error,
+                "%s is not taking events (%s): %d event(s) wait, next attempt in %.1f s.%s",
+                base_url, outcome.error, waiting, seconds, " Is the sandbox running?" if nobody else "",
+            )  # fmt: skip
+
+
+def denied(outcome: Outcome, base_url: str, *, kept: bool) -> str:
+    """What to tell whoever can change a setting."""
+    then = "Events are kept, and one request a minute probes." if kept else "The event is dropped."
+    if outcome.status in {401, 403}:
+        return (
+            f"Customer.io refused the credentials ({outcome.error}). {then} "
+            "Check CUSTOMERIO_SITE_ID and CUSTOMERIO_API_KEY, a pair from Settings > API credentials > Track API,"
+            " and CUSTOMERIO_REGION."
+        )
+    if outcome.status is not None and 300 <= outcome.status < 400:
+        return (
+            f"{base_url} redirects elsewhere ({outcome.error}), which is not followed: it would carry your key away. "
+            f"{then} Check CUSTOMERIO_REGION and CUSTOMERIO_BASE_URL."
+        )
+    return f"{base_url} does not speak the Track API ({outcome.error}). {then} Check CUSTOMERIO_BASE_URL."
