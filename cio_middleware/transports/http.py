@@ -140,7 +140,8 @@ class HttpTransport:
 class _Loop:
     """What was opened on one event loop. The sockets are known by themselves, since nothing else closes without it."""
 
-    clients: dict[tuple[bool, str], httpx.AsyncClient] = field(default_factory=dict)
+    # By proxy, whose URL may hold a password.
+    clients: dict[tuple[bool, str], httpx.AsyncClient] = field(default_factory=dict, repr=False)
     sockets: weakref.WeakSet[socket.socket] = field(default_factory=weakref.WeakSet)
     keeper: AsyncGenerator[None, None] | None = None
 
@@ -381,6 +382,8 @@ class _Silence(logging.Filter):
 
 
 _SILENCE = _Silence()
+_BELOW = ("connection", "http11", "http2", "proxy", "socks")
+"""The loggers of httpcore. At DEBUG they print the headers of an answer, and a filter does not reach a child."""
 
 
 def _silence(client: object) -> None:
@@ -390,4 +393,5 @@ def _silence(client: object) -> None:
 
 
 def _silence_named(package: str) -> None:
-    logging.getLogger(package).addFilter(_SILENCE)
+    for name in (package, *(f"{package.replace('httpx', 'httpcore')}.{part}" for part in _BELOW)):
+        logging.getLogger(name).addFilter(_SILENCE)
