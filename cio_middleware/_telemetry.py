@@ -2,7 +2,8 @@
 Spans of capture and delivery, on opentelemetry-api alone.
 
 Without an SDK every call here is a no-op that costs less than encoding the event. A span never holds a person, an
-attribute of an event or a key; the event's name is on `create` spans because developers choose it.
+attribute of an event or a key; the event's name is on `create` spans because developers choose it. A page's is its URL,
+which may hold anything, and stays out.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class Telemetry:
         if not self._create_spans:
             return None, _valid(trace.get_current_span())
         attributes = {**self._create, names.MESSAGE_ID: event.event_id, names.EVENT_TYPE: event.kind}
-        if event.name:
+        if event.name and event.kind != "page":
             attributes[names.EVENT_NAME] = event.name
         span = _start(self._tracer, "create track", None, SpanKind.PRODUCER, attributes)
         carrier = _valid(span)
