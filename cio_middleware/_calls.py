@@ -11,7 +11,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import wrapt
@@ -19,9 +19,10 @@ import wrapt
 from ._client import Client
 from ._context import Overlay, RequestCell, current, overlay
 from ._default import client_here
+from ._discreet import RAISED, bare
 from ._fork import WATCH
 from ._notices import Notices
-from .exceptions import ConfigurationError, DeliveryError, InvalidEvent
+from .exceptions import ConfigurationError
 from .typing import Person
 
 When = Literal["success", "failure", "always"]
@@ -55,8 +56,8 @@ class Plan:
     """What one decorator was told."""
 
     name: str | None
-    attributes: Attributes
-    person: Persons
+    attributes: Attributes = field(repr=False)
+    person: Persons = field(repr=False)
     when: str
     client: Client | None
 
@@ -110,15 +111,15 @@ class Reporter:
         """One call finished. Never raises, unless the client was told to."""
         if not self._wanted(exception):
             return
-        here = _enter(began)
+        here, event = _enter(began), None
         try:
             if (event := self._event(made, began, result, exception)) is not None:
-                client, attributes, person = event
-                client.track(self._name, attributes, person=person)
-        except (InvalidEvent, DeliveryError):
+                event[0].track(self._name, event[1], person=event[2])
+        except RAISED as error:
             # `debug` and on_error="raise" ask for it, but it must not hide what the function itself raised.
             if exception is None:
-                raise
+                del made, result, event
+                raise bare(error) from None
         finally:
             _leave(here)
 
@@ -131,14 +132,14 @@ class Reporter:
             return
         if not self._wanted(exception):
             return
-        here = _enter(began)
+        here, event = _enter(began), None
         try:
             if (event := self._event(made, began, result, exception)) is not None:
-                client, attributes, person = event
-                await client.atrack(self._name, attributes, person=person)
-        except (InvalidEvent, DeliveryError):
+                await event[0].atrack(self._name, event[1], person=event[2])
+        except RAISED as error:
             if exception is None:
-                raise
+                del made, result, event
+                raise bare(error) from None
         finally:
             _leave(here)
 

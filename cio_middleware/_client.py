@@ -15,6 +15,7 @@ from opentelemetry.trace import TracerProvider
 
 from . import _assembly
 from ._context import RequestCell, current, overlay
+from ._discreet import RAISED, bare, discreet
 from ._dispatch import Packed
 from ._events import Kind
 from ._ids import Clock
@@ -114,17 +115,26 @@ class Client:
             InvalidEvent: with `debug` only.
             DeliveryError: on the direct backend with `on_error="raise"` only.
         """
-        packed = self._capture.event("event", name, attributes, person, anonymous_id, timestamp, event_id)
-        return self._parts.dispatch.send(*packed) if isinstance(packed, tuple) else packed
+        packed: Packed | str | None = None
+        try:
+            packed = self._capture.event("event", name, attributes, person, anonymous_id, timestamp, event_id)
+            return self._parts.dispatch.send(*packed) if isinstance(packed, tuple) else packed
+        except RAISED as error:
+            # As `discreet` does it, which would cost a call.
+            del name, attributes, person, anonymous_id, timestamp, event_id, packed
+            raise bare(error) from None
 
+    @discreet
     def page(self, name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
         """Capture that a person saw a page; `name` is its URL. The rest as for `track`."""
         return self._send(self._capture.event("page", name, attributes, *_in_order(**about)))
 
+    @discreet
     def screen(self, name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
         """Capture that a person saw a screen of an app. The rest as for `track`."""
         return self._send(self._capture.event("screen", name, attributes, *_in_order(**about)))
 
+    @discreet
     def identify(
         self,
         person: Person | None = None,
@@ -230,20 +240,24 @@ class Client:
         """The newest events that Customer.io refused, each with its reason."""
         return tuple(getattr(self._parts.backend, "dead_letters", ()))
 
+    @discreet
     async def atrack(self, name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
         """
         `track`, awaited. On the direct backend the delivery is over when this returns; on the queue it is the same.
         """
         return await self._aevent("event", name, attributes, about)
 
+    @discreet
     async def apage(self, name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
         """`page`, awaited."""
         return await self._aevent("page", name, attributes, about)
 
+    @discreet
     async def ascreen(self, name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
         """`screen`, awaited."""
         return await self._aevent("screen", name, attributes, about)
 
+    @discreet
     async def aidentify(
         self,
         person: Person | None = None,

@@ -8,6 +8,7 @@ from typing import Any, Unpack
 
 from ._client import Client
 from ._context import current
+from ._discreet import discreet
 from ._fork import WATCH
 from ._notices import Notices
 from ._settings import Settings, hide_key
@@ -120,12 +121,14 @@ def default_client() -> Client | None:
     return None
 
 
+@discreet
 def track(name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
     """`Client.track` on the request's client, else the default one. None when there is none."""
     client = client_here()
     return None if client is None else client.track(name, attributes, **about)
 
 
+@discreet
 def identify(
     person: Person | None = None,
     attributes: Attributes | None = None,
@@ -140,6 +143,7 @@ def identify(
     return client.identify(person, attributes, anonymous_id=anonymous_id, timestamp=timestamp)
 
 
+@discreet
 def page(name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
     """`Client.page` on the request's client, else the default one. None when there is none."""
     client = client_here()
