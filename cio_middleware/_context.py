@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -128,7 +128,7 @@ class Overlay:
 
     owner: object
     outer: Overlay | None
-    attributes: Mapping[Any, Any]
+    attributes: Mapping[Any, Any] = field(repr=False)
     identity: Identity | None
     problem: str | None
 

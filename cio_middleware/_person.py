@@ -49,8 +49,8 @@ class Named:
     """Whom an `identify` is about, the anonymous id that it links to them, and what was wrong with either."""
 
     identity: Identity | None = None
-    link: str | None = None
-    problem: BaseException | None = None
+    link: str | None = dataclasses.field(default=None, repr=False)
+    problem: BaseException | None = dataclasses.field(default=None, repr=False)
 
 
 class People:

@@ -44,6 +44,9 @@ class Encoded(NamedTuple):
     replaced: int = 0
     not_finite: int = 0
 
+    def __repr__(self) -> str:
+        return f"Encoded({len(self.json)} bytes)"
+
 
 class Cleaned(NamedTuple):
     """The same as JSON-ready values, for verbs that look at single attributes."""
@@ -51,6 +54,9 @@ class Cleaned(NamedTuple):
     values: dict[str, Any]
     replaced: int = 0
     not_finite: int = 0
+
+    def __repr__(self) -> str:
+        return f"Cleaned({len(self.values)} values)"
 
 
 def encode(attributes: Mapping[Any, Any]) -> Encoded:

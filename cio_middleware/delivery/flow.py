@@ -56,7 +56,7 @@ class Settlement:
 
     base_url: str
     delivered: list[int] = field(default_factory=list)
-    refused: dict[int, str] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict, repr=False)
     expired: list[int] = field(default_factory=list)
     exhausted: list[int] = field(default_factory=list)
     released: list[int] = field(default_factory=list)

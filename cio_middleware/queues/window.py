@@ -43,6 +43,9 @@ class Waiting(msgspec.Struct, gc=False):
     envelope: Envelope
     item: bytes
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.envelope.event_id})"
+
 
 Placed = tuple[int, Waiting]
 """The same with its place in the order of puts, which an event that was never looked at has by its position."""

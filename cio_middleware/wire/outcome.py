@@ -47,13 +47,13 @@ class Outcome:
     The meaning of one answer.
 
     `error` is a word for spans and logs: a status, or the name of an exception. `refused` gives Customer.io's reason
-    by item. `retry_after` is in seconds, between 1 and 600.
+    by item, which may quote it. `retry_after` is in seconds, between 1 and 600.
     """
 
     verdict: Verdict
     status: int | None = None
     error: str = ""
-    refused: Mapping[int, str] = field(default_factory=dict)
+    refused: Mapping[int, str] = field(default_factory=dict, repr=False)
     retry_after: float | None = None
     base_url: str | None = None
 

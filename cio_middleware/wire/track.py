@@ -98,6 +98,9 @@ class _Item(msgspec.Struct):
     timestamp: int
     attributes: msgspec.Raw
 
+    def __repr__(self) -> str:
+        return f"_Item({self.id})"
+
 
 _read_item = msgspec.json.Decoder(_Item).decode
 
