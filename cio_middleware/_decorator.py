@@ -11,7 +11,6 @@ import functools
 import importlib
 import inspect
 import operator
-import pickle
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -89,7 +88,7 @@ class _Importable:
         name = function.__module__, function.__qualname__
         if getattr(_imported(*name), "__wrapped__", None) is not function:
             message = f"{'.'.join(name)} is no longer the function that @track_event decorated."
-            raise pickle.PicklingError(message)
+            raise TypeError(message)
         return _imported, name
 
     def __copy__(self) -> Any:
