@@ -10,6 +10,7 @@ from typing import Any
 from ._secret import Secret
 
 PREFIX = "CUSTOMERIO_"
+_NAME_CHARACTERS = 100
 
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
@@ -48,7 +49,12 @@ def _unknown(variable: str, names: list[str]) -> str:
     # Without the prefix, which would make every variable look like every other.
     meant = nearest(variable.removeprefix(PREFIX), [name.removeprefix(PREFIX) for name in names])
     hint = f" Did you mean {PREFIX}{meant}?" if meant else ""
-    return f"{variable} is not a setting of cio_middleware and is ignored.{hint}"
+    return f"{named(variable)} is not a setting of cio_middleware and is ignored.{hint}"
+
+
+def named(name: str) -> str:
+    """A name from outside, as it may stand in a log: short, and with nothing in it that breaks or forges a line."""
+    return name if name.isprintable() and len(name) <= _NAME_CHARACTERS else repr(name[:_NAME_CHARACTERS])
 
 
 def _parse(text: str, kind: Any) -> Any:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
-from ._environ import PREFIX, nearest, read
+from ._environ import PREFIX, named, nearest, read
 from ._secret import Secret, SecretSource
 from .exceptions import ConfigurationError
 
@@ -205,7 +205,7 @@ def _unknown_names(overrides: Mapping[str, Any]) -> Iterator[str]:
     for name in sorted(overrides.keys() - known):
         meant = nearest(name, sorted(known))
         hint = f"Did you mean {meant}?" if meant else "Type help(cio_middleware.Settings) for a list."
-        yield f"{name} is not a setting. {hint}"
+        yield f"{named(name)} is not a setting. {hint}"
 
 
 def _wrong_choices(settings: Settings) -> Iterator[str]:
