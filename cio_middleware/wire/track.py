@@ -76,10 +76,11 @@ def _v1_names(field: str, value: str) -> bool:
     Whether the path of a v1 call names this person and nobody else.
 
     It tells the kind of an identifier by its shape alone (TRACK-SPEC, path parameters), and a dot or two would be taken
-    for a step in the path.
+    for a step in the path. A server may find no route for a path with a line break in it, and its 404 would hold up
+    all other events.
     """
     shape = "cio_id" if value.startswith("cio_") else "email" if "@" in value else "id"
-    return field == "cio_id" or (field == shape and value not in {".", ".."})
+    return value.isprintable() and (field == "cio_id" or (field == shape and value not in {".", ".."}))
 
 
 def batch(entries: Sequence[Entry]) -> Request:
