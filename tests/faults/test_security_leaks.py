@@ -169,7 +169,7 @@ FAULTS: dict[str, Callable[[bytes], bytes | None] | None] = {
     "silence": lambda _: b"",
 }
 QUICK: dict[str, Any] = {
-    "site_id": "site", "timeout": 0.1, "retries": 0, "retry_base": 0.001, "flush_interval": 0.01,
+    "site_id": "site", "timeout": 5.0, "retries": 0, "retry_base": 0.001, "flush_interval": 0.01,
     "shutdown_timeout": 0.1, "rate_limit": 10_000, "on_error": "raise",
 }  # fmt: skip
 ATTRIBUTES = {f"{CANARY} of the name": CANARY, "nested": {"value": [CANARY]}}
@@ -212,7 +212,8 @@ def test_s02_s03_no_fault_of_a_server_shows_a_key_or_a_payload(eve, serve, sandb
     # A server of plain HTTP cannot make sense of a handshake, and says so at once.
     url = sandbox.url.replace("http", "https") if fault == "no-tls" else serve(how).url
     backend = "queued" if way == "queued" else "direct"
-    client = cio.Client(cio.Settings(api_key=KEY, base_url=url, backend=backend, **QUICK), **eve.providers)
+    given = {**QUICK, "timeout": 0.1} if fault == "silence" else QUICK
+    client = cio.Client(cio.Settings(api_key=KEY, base_url=url, backend=backend, **given), **eve.providers)
     raised = say_all(eve, client, CALLS, awaited=way == "awaited")
     eventually(lambda: eve.lines and client.stats().requests)
     eve.look_at(client)
