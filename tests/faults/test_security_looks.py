@@ -55,6 +55,7 @@ def example(kind: type) -> Any:
         cio_typing.DeadLetter: lambda: cio_typing.DeadLetter(ENVELOPE, CANARY.encode(), CANARY),
         cio_typing.Envelope: lambda: ENVELOPE,
         cio_typing.Failure: lambda: cio_typing.Failure("builtins.TimeoutError"),
+        cio_typing.Front: lambda: cio_typing.Front(1, 2, 3.0),
         cio_typing.Lease: lambda: cio_typing.Lease([(ENVELOPE, CANARY.encode())]),
         cio_typing.Receipt: cio_typing.Receipt,
         cio_typing.Request: lambda: cio_typing.Request(f"/{CANARY}", "/{id}", CANARY.encode(), 1),
