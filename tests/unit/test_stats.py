@@ -150,8 +150,8 @@ def test_no_reading_ever_breaks_the_law():
 @pytest.mark.usefixtures("_busy")
 def test_a_move_of_two_steps_would_be_seen():
     """The test above is able to fail: a ledger that lets go of its lock within a move is caught."""
-    broken, _ = readings_of(TornLedger(), threads=1)  # events that others have pending would hide it
-    assert broken > 0
+    # One thread: events that others have pending would hide it. Again: two threads on one core may never meet.
+    assert any(readings_of(TornLedger(), threads=1)[0] for _ in range(50))
 
 
 def test_a_reading_stays_as_it_was_read_and_can_be_sent_anywhere():
