@@ -150,8 +150,9 @@ class Capture:
 
     def _tick(self, second: int) -> None:
         """Another second has begun: what need not be done for every event is done now."""
-        self._second = second
+        # In this order: another thread that finds the second begun must find its stamp, too.
         self._end = b',"_queued_at":%d}' % second if self._stamp_queued else b"}"
+        self._second = second
         # A fork that went past Python's hooks is noticed here; the system call is too slow for every event.
         WATCH.in_child()
         # Backends without a worker have nobody else to look after what is parked for too long.

@@ -70,8 +70,8 @@ class Ledger:
     """
     Counts moves of events. Each method is one atomic move.
 
-    Nothing is called while the lock is held, not even a dict's method. Python runs signal handlers between calls, so a
-    handler that captures an event can neither see half a move nor wait for a lock below it.
+    No move calls anything while it holds the lock, not even a dict's method. Python runs signal handlers between calls,
+    so a handler that captures an event can neither see half a move nor wait for a lock below it.
     """
 
     def __init__(self) -> None:

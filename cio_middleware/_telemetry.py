@@ -66,6 +66,8 @@ class Telemetry:
 
         Both are None where nothing records.
         """
+        if int(now) == self.nothing_at:
+            return None, None
         if not self._create_spans:
             return None, _valid(trace.get_current_span())
         attributes = {**self._create, names.MESSAGE_ID: event.event_id, names.EVENT_TYPE: event.kind}

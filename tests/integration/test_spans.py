@@ -258,9 +258,10 @@ def test_a_trace_that_is_not_sampled_costs_no_links_and_no_events(make_client, s
     assert sandbox.count("step") == 1
 
 
-def test_a_late_sdk_is_noticed():
-    """A provider that is set after the first events gets spans from the next second on."""
-    script = """
+@pytest.mark.parametrize("processors", ["()", "[lambda event: event]"])
+def test_a_late_sdk_is_noticed(processors):
+    """A provider that is set after the first events gets spans from the next second on, and is not seen before."""
+    script = f"""
         import cio_middleware as cio
         from cio_middleware.testing.clock import ManualClock
         from opentelemetry import trace
@@ -270,10 +271,11 @@ def test_a_late_sdk_is_noticed():
 
         clock, exporter = ManualClock(), InMemorySpanExporter()
         settings = cio.Settings(site_id="s", api_key="k", base_url="http://127.0.0.1:9", shutdown_timeout=0.0)
-        client = cio.Client(settings, clock=clock)
+        client = cio.Client(settings, clock=clock, processors={processors})
         client.track("before", person="ada")
         trace.set_tracer_provider(TracerProvider())
         trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(exporter))
+        client.track("within", person="ada")
         clock.advance(1)
         client.track("after", person="ada")
         print(*[span.attributes["customerio.event.name"] for span in exporter.get_finished_spans()])
