@@ -24,6 +24,7 @@ from ._person import People
 from ._settings import Settings
 from ._stats import Ledger
 from ._telemetry import Telemetry
+from .backends._exit import Shutdown
 from .backends.direct import DirectBackend
 from .backends.null import NullBackend
 from .backends.queued import Pace, QueuedBackend
@@ -49,6 +50,7 @@ class Parts:
     backend: Backend
     dispatch: Dispatch
     parking: Parking
+    shutdown: Shutdown
 
 
 def assemble(
@@ -74,7 +76,8 @@ def assemble(
     ledger, notices, ulids = Ledger(), Notices(time), Ulids(time.time)
     metrics = Metrics(_backend_name(settings), ledger.read)
     telemetry = _telemetry(settings, metrics, time, tracer_provider)
-    makers = _Makers(settings, time, ledger, notices, telemetry, http_client, async_http_client)
+    shutdown = Shutdown(time, settings.shutdown_timeout)
+    makers = _Makers(settings, time, shutdown, ledger, notices, telemetry, http_client, async_http_client)
     backend: Backend = _plugins.load(
         settings.backend if settings.enabled else "null",
         group="backend",
@@ -109,10 +112,10 @@ def assemble(
         stamps=settings.stamps,
         stamp_queued=isinstance(backend, QueuedBackend),
     )
-    for part in (ledger, notices, ulids, parking):
+    for part in (ledger, notices, ulids, parking, shutdown):
         WATCH.add(part)
     _warn(settings, notices)
-    return Parts(time, ledger, notices, telemetry, people, capture, backend, dispatch, parking)
+    return Parts(time, ledger, notices, telemetry, people, capture, backend, dispatch, parking, shutdown)
 
 
 def _warn(settings: Settings, notices: Notices) -> None:
@@ -147,6 +150,7 @@ class _Makers:
 
     settings: Settings
     clock: Clock
+    shutdown: Shutdown
     ledger: Ledger
     notices: Notices
     telemetry: Telemetry
@@ -193,10 +197,17 @@ class _Makers:
             max_batch_events=settings.max_batch_events,
             max_batch_bytes=settings.max_batch_bytes,
             max_age=settings.max_age,
-            shutdown_timeout=settings.shutdown_timeout,
             max_in_flight=max_in_flight,
         )
-        return QueuedBackend(queue, sender, pace=pace, clock=self.clock, notices=self.notices, telemetry=self.telemetry)
+        return QueuedBackend(
+            queue,
+            sender,
+            pace=pace,
+            shutdown=self.shutdown,
+            clock=self.clock,
+            notices=self.notices,
+            telemetry=self.telemetry,
+        )
 
     def _sender(self, policy: RetryPolicy) -> Sender:
         settings = self.settings

@@ -6,9 +6,10 @@ No verb raises into the application, except what `debug` and `on_error="raise"` 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextvars
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -26,6 +27,8 @@ from .backends._exit import at_exit
 from .backends.queued import on_a_loop
 from .exceptions import ClosedError, ConfigurationError
 from .typing import About, AsyncHTTPClient, Attributes, DeadLetter, HTTPClient, Person, Processor, Timestamp
+
+Result = TypeVar("Result")
 
 
 class Client:
@@ -75,9 +78,11 @@ class Client:
         self._capture = self._parts.capture
         # For the middlewares, which settle what their requests have parked.
         self.parking = self._parts.parking
+        # For the middleware that sees the end of a lifespan, which is the first step of a shutdown.
+        self.shutdown = self._parts.shutdown
         self._closed = False
         # Weakly: who has lost the last reference to a client has lost it. The queue closes itself, for what it holds.
-        self._forget_exit = at_exit(self, self.settings.shutdown_timeout)  # type: ignore[arg-type]  # its `close` returns more
+        self._forget_exit = at_exit(self, lambda client: client.close())
 
     @classmethod
     def from_env(cls, **overrides: Any) -> Client:
@@ -189,27 +194,25 @@ class Client:
         Raises:
             ClosedError: after `close`.
         """
-        if self._closed:
-            message = "flush() after close(): the client is closed, and what it held is settled."
-            raise ClosedError(message)
+        self._check_open()
         if on_a_loop():
             self._parts.notices.trouble(
                 "flush", "loop", "flush() was called on an event loop's thread and blocks it: await client.aflush()."
             )
         if (cell := self._cell()) is not None:
             self.parking.settle(cell)
-        try:
-            return bool(self._parts.backend.flush(self._patience(timeout)))
-        except Exception as error:  # noqa: BLE001 - a foreign backend may break its contract
-            self._backend_failed("flush", error)
-            return False
+        return self._wait(timeout)
 
     def close(self, timeout: float | None = None) -> Stats:
         """
-        Deliver what is left, for at most `timeout` seconds (None: `Settings.shutdown_timeout`), and stop.
+        Deliver what is left, for at most `timeout` seconds, and stop.
 
         What is not delivered by then is dropped{shutdown_timeout}. Runs by itself when the interpreter exits, unless
         nobody has the client any more.
+
+        Args:
+            timeout: Seconds to wait; None means what an ASGI lifespan that has just ended left of
+                `Settings.shutdown_timeout`, which is all of it when there was none.
 
         Returns:
             The final ledger.
@@ -222,7 +225,8 @@ class Client:
         # Our own backends take a second closer, who waits for the first.
         if first or getattr(backend, "settles", False):
             try:
-                backend.close(self._patience(timeout))
+                with self.shutdown.step() as left:
+                    backend.close(left if timeout is None else timeout)
             except Exception as error:  # noqa: BLE001 - as above
                 self._backend_failed("close", error)
         return self.stats()
@@ -278,23 +282,20 @@ class Client:
 
     async def aflush(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - as `flush` has it
         """`flush`, without blocking the event loop."""
-        import asyncio
-
-        if not self._closed and (cell := self._cell()) is not None:
+        self._check_open()
+        if (cell := self._cell()) is not None:
             await self.parking.asettle(cell)
-        return await asyncio.to_thread(self.flush, timeout)
+        return await _in_a_thread(self._wait, timeout)
 
     async def aclose(self, timeout: float | None = None) -> Stats:  # noqa: ASYNC109 - as `close` has it
         """`close`, without blocking the event loop."""
-        import asyncio
-
         aclose = getattr(self._parts.backend, "aclose", None)
         if aclose is not None:
             try:
                 await aclose()
             except Exception as error:  # noqa: BLE001 - as above
                 self._backend_failed("aclose", error)
-        return await asyncio.to_thread(self.close, timeout)
+        return await _in_a_thread(self.close, timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -337,12 +338,33 @@ class Client:
         cell = current.get()
         return cell if cell is not None and cell.client is self else None
 
-    def _patience(self, timeout: float | None) -> float:
-        return self.settings.shutdown_timeout if timeout is None else timeout
+    def _check_open(self) -> None:
+        if self._closed:
+            message = "flush() after close(): the client is closed, and what it held is settled."
+            raise ClosedError(message)
+
+    def _wait(self, timeout: float | None) -> bool:
+        try:
+            return bool(self._parts.backend.flush(self.settings.shutdown_timeout if timeout is None else timeout))
+        except Exception as error:  # noqa: BLE001 - a foreign backend may break its contract
+            self._backend_failed("flush", error)
+            return False
 
     def _backend_failed(self, method: str, error: Exception) -> None:
         backend, what = type(self._parts.backend).__name__, type(error).__name__
         self._parts.notices.trouble(f"backend {method}", what, "backend %s raised %s in %s()", backend, what, method)
+
+
+async def _in_a_thread(call: Callable[[float | None], Result], timeout: float | None) -> Result:  # noqa: ASYNC109 - it is passed on
+    import asyncio
+
+    run = contextvars.copy_context().run
+    try:
+        done = asyncio.get_running_loop().run_in_executor(None, run, call, timeout)
+    except RuntimeError:
+        # The interpreter is exiting, or the loop is being closed: no thread can be had, and little is left to block.
+        return call(timeout)
+    return await done
 
 
 def _in_order(

@@ -121,7 +121,7 @@ class CustomerIOMiddleware:
                 leave(token)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        life = _Life(receive, send, missing=self._missing, flush=self._flush)
+        life = _Life(receive, send, begin=self._begin, flush=self._flush)
         try:
             await self.app(scope, life.listen, life.tell)
         except Exception:
@@ -136,17 +136,22 @@ class CustomerIOMiddleware:
     async def _flush(self) -> None:
         client = self._client or default_client()
         try:
-            if client is not None and not await client.aflush():
+            if client is None:
+                return
+            with client.shutdown.step() as left:
+                delivered = await client.aflush(left)
+            if not delivered:
                 # A server may end the process without Python's exit handlers from here on: uvicorn does on SIGTERM.
-                left = client.stats().pending
-                self._notices.trouble("shutdown", "late", "%d event(s) were not delivered before the shutdown", left)
+                waiting = client.stats().pending
+                self._notices.trouble("shutdown", "late", "%d event(s) were not delivered before the shutdown", waiting)
         except ClosedError:
             pass  # The application has done it already.
 
-    def _missing(self) -> ConfigurationError | None:
+    def _begin(self) -> ConfigurationError | None:
+        """Have a client; what is missing for one when there is none."""
         try:
-            if self._client is None:
-                get_client()
+            # An application that a test starts again and again has as much time at each of its ends.
+            (self._client or get_client()).shutdown.call_off()
         except ConfigurationError as error:
             return error
         return None
@@ -174,12 +179,12 @@ class _Life:
         receive: Receive,
         send: Send,
         *,
-        missing: Callable[[], ConfigurationError | None],
+        begin: Callable[[], ConfigurationError | None],
         flush: Callable[[], Awaitable[None]],
     ) -> None:
         self._receive = receive
         self._send = send
-        self._missing = missing
+        self._begin = begin
         self._flush = flush
         self.heard = False
         self.answered = False
@@ -195,7 +200,7 @@ class _Life:
             return  # What the application reports now is our own error.
         if message["type"] == "lifespan.startup.complete":
             # Not earlier, so that an application may call `configure` when it starts. Raised, so that it cleans up.
-            self.problem = self._missing()
+            self.problem = self._begin()
             if self.problem is not None:
                 raise self.problem
         elif message["type"] in {"lifespan.shutdown.complete", "lifespan.shutdown.failed"}:
@@ -204,7 +209,7 @@ class _Life:
         await self._send(message)
 
     async def stand_in(self) -> None:
-        self.problem = self._missing()
+        self.problem = self._begin()
         if self.problem is not None:
             return
         if not self.heard:

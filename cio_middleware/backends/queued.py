@@ -24,7 +24,7 @@ from .._telemetry import Telemetry
 from ..delivery.drive import Sender
 from ..typing import DeadLetter, Front, Lease, Queue
 from ._courier import Bell, Courier
-from ._exit import at_child_exit, at_exit, is_exiting
+from ._exit import Shutdown, at_child_exit, at_exit, is_exiting
 
 _RESTART_SECONDS = 1.0
 
@@ -38,7 +38,6 @@ class Pace:
     max_batch_events: int
     max_batch_bytes: int
     max_age: float | None
-    shutdown_timeout: float
     max_in_flight: int = 1
 
 
@@ -48,11 +47,20 @@ class QueuedBackend:
     settles = True
 
     def __init__(
-        self, queue: Queue, sender: Sender, *, pace: Pace, clock: Clock, notices: Notices, telemetry: Telemetry
+        self,
+        queue: Queue,
+        sender: Sender,
+        *,
+        pace: Pace,
+        shutdown: Shutdown,
+        clock: Clock,
+        notices: Notices,
+        telemetry: Telemetry,
     ) -> None:
         self.queue = queue
         self._sender = sender
         self._pace = pace
+        self._shutdown = shutdown
         self._clock = clock
         self._notices = notices
         self._bell = Bell(clock)
@@ -65,7 +73,7 @@ class QueuedBackend:
         """Settles all that is parked, for closing."""
         self.after_fork()
         WATCH.add(self)
-        self._unregister = at_exit(self, pace.shutdown_timeout)
+        self._unregister = at_exit(self, lambda backend: backend.end())
 
     def after_fork(self) -> None:
         """The workers stayed with the parent: the next event starts one here."""
@@ -112,7 +120,8 @@ class QueuedBackend:
         if is_exiting():
             self._revive()
             if not self._workers:
-                self._drain(self._pace.shutdown_timeout)
+                with self._shutdown.step() as left:
+                    self._drain(left)
         else:
             self._start()
 
@@ -172,6 +181,11 @@ class QueuedBackend:
         if not any(worker.is_alive() for worker in self._workers):
             self._sender.transport.close()
 
+    def end(self) -> None:
+        """Close, for the time that the process's shutdown has left."""
+        with self._shutdown.step() as left:
+            self.close(left)
+
     def _others(self) -> list[threading.Thread]:
         return [worker for worker in self._workers if worker.is_alive() and worker is not threading.current_thread()]
 
@@ -220,7 +234,7 @@ class QueuedBackend:
                     )
                     self._notices.trouble("worker", "none", message)
         if is_first:
-            at_child_exit(self, self._pace.shutdown_timeout)
+            at_child_exit(self.end)
 
     def _run(self) -> None:
         me = threading.get_ident()

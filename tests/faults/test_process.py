@@ -448,3 +448,45 @@ def test_an_interrupt_never_counts_an_event_twice(sandbox):
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("verb", ["aflush", "aclose"])
+def test_44_an_awaited_flush_while_the_interpreter_ends_delivers(sandbox, verb):
+    """An exit handler may run a loop of its own: where no thread can be had, the delivery runs on that loop's."""
+    done = run(
+        f"""
+        import asyncio, atexit
+        import cio_middleware as cio
+
+        async def last():
+            cio.track("late", {{"n": 0}}, person="ada")
+            print(bool(await cio.get_client().{verb}()))
+
+        atexit.register(lambda: asyncio.run(last()))
+        """,
+        sandbox,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+    assert numbers(sandbox, "late") == [0]
+
+
+def test_44_events_captured_one_by_one_at_the_end_wait_once(sandbox):
+    """When Customer.io hangs, an exit handler that captures five events waits one shutdown_timeout, not five."""
+    sandbox.faults.script(["hang*"])
+    done = run(
+        """
+        import atexit, os, time
+        os.environ["CUSTOMERIO_SHUTDOWN_TIMEOUT"] = "0.5"
+        import cio_middleware as cio
+
+        def late():
+            started = time.monotonic()
+            for n in range(5):
+                cio.track("late", {"n": n}, person="ada")
+            print(time.monotonic() - started < 1.5)
+
+        atexit.register(late)
+        """,
+        sandbox,
+    )
+    assert (done.returncode, done.stdout) == (0, "True\n")
