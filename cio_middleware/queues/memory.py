@@ -210,8 +210,10 @@ class MemoryQueue:
 
     def _settle(self, lease: Lease, indexes: Sequence[int]) -> int:
         held = self._window.settle(lease, indexes)
-        self._events -= len(held)
-        self._bytes -= sum([len(event.item) for event in held])
+        count, size = len(held), sum([len(event.item) for event in held])
+        # Counted before: in the middle of a call, this very thread may put an event that counts itself.
+        self._events -= count
+        self._bytes -= size
         if self.blocks:
             self._space.notify_all()
         return len(held)
@@ -222,10 +224,13 @@ class MemoryQueue:
     def _make_room(self, size: int, *, may_block: bool) -> int:
         """Do what the overflow policy says. Returns how many events it evicted."""
         evicted = 0
+        if self._window.at_work:
+            return evicted
         if size <= self._max_bytes and self._overflow == "drop_oldest":
             while not self._has_room(size) and (event := self._window.evict()) is not None:
+                gone = len(event.item)
                 self._events -= 1
-                self._bytes -= len(event.item)
+                self._bytes -= gone
                 evicted += 1
         elif size <= self._max_bytes and may_block:
             self._space.wait_for(lambda: self._has_room(size), _BLOCK_SECONDS)

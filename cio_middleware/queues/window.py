@@ -14,19 +14,27 @@ Three rules, and each is a sentence of the model in ``tests/unit/queues/test_win
 
 Its owner calls it under a lock. All of it is short, `lease` included, however much waits: what a lease passes over is
 put aside once, by lane, and not looked at again until that lane is free.
+
+That lock keeps other threads out, not the thread that holds it: in the middle of any method, what the garbage
+collector ends there, or a signal handler, may capture an event. `add` is right at any time; for `evict` see `at_work`.
 """
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import wraps
 from heapq import heappop, heappush, heapreplace
+from typing import Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
 from .._events import ALL_LANES, Envelope, Route
 from ..typing import Front, Lease
 from ..wire import track
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _MOST_LOOKS = 2000
 """How many events one lease may pass over: whoever puts an event meanwhile waits for it."""
@@ -102,6 +110,20 @@ class _Batch:
         return next(iter(self.out.values()))[0] if self.out else self.back[0][0]
 
 
+def _at_work(method: Callable[Concatenate[Window, P], R]) -> Callable[Concatenate[Window, P], R]:
+    """A method in whose middle nothing may be taken away."""
+
+    @wraps(method)
+    def work(self: Window, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            self.at_work = True
+            return method(self, *args, **kwargs)
+        finally:
+            self.at_work = False
+
+    return work
+
+
 class Window:
     """
     The events that wait, in the order of put, and those that are leased. `limit` is the rule of reach.
@@ -116,6 +138,8 @@ class Window:
         """What was never looked at: the last ones of all that were added, without a gap."""
         self.add = self.waiting.append
         """Adds one event. Not a method of ours: every capture pays for it."""
+        self.at_work = False
+        """Whether a method is under way, in this very thread if its owner asks: then nothing can be evicted."""
         self._first = 0
         """The place of the first of them."""
         self.ready = 0
@@ -142,13 +166,13 @@ class Window:
         return self._first + len(self.waiting)
 
     @property
+    @_at_work
     def head(self) -> int:
         """The place of the first event that is not settled; `tail` when all are."""
-        # What a lane holds back comes after an event of that lane that is out.
-        free = self._first_free()
-        return min([self._first if free is None else free[0], *(batch.first for batch in self._batches)])
+        return self._head()
 
     @property
+    @_at_work
     def oldest(self) -> float | None:
         """When the oldest event was put that waits."""
         firsts = [batch.back[0] for batch in self._batches if batch.back]
@@ -158,6 +182,7 @@ class Window:
         return min(firsts, key=_place)[1].at if firsts else None
 
     @property
+    @_at_work
     def front(self) -> Front | None:
         """What could be leased now; None when nothing could."""
         returned = self._returned()
@@ -173,6 +198,7 @@ class Window:
             first = first or (self._first, self.waiting[0])
         return None if first is None else Front(count, first[0], first[1].at)
 
+    @_at_work
     def lease(self, max_events: int, max_bytes: int) -> Lease | None:
         """
         Hand out the oldest events that may leave and fit one request.
@@ -207,6 +233,7 @@ class Window:
         self._reaches.append(taken[-1][0])
         return self._hand_out(batch, taken)
 
+    @_at_work
     def settle(self, lease: Lease, indexes: Iterable[int]) -> list[Waiting]:
         """These are done with. Returns those that were not before."""
         batch = self._leases.get(lease)
@@ -221,6 +248,7 @@ class Window:
             self._release(_none_left(batch.lanes, settled))
         return settled
 
+    @_at_work
     def nack(self, lease: Lease) -> None:
         """Take what is not settled back, in its old place."""
         batch = self._leases.get(lease)
@@ -230,8 +258,9 @@ class Window:
             batch.out = {}
             self._end(batch)
 
+    @_at_work
     def evict(self) -> Waiting | None:
-        """Give up an event that waits: the oldest, or one of the oldest where lanes hold many back."""
+        """Give up an event that waits: the oldest, or one of the oldest where lanes hold many back. Not `at_work`."""
         returned = next((batch for batch in self._batches if batch.back), None)
         if returned is not None:
             _, event = returned.back.pop(0)
@@ -264,13 +293,12 @@ class Window:
             kept.clear()
         self.ready = self._held = 0
 
+    @_at_work
     def __iter__(self) -> Iterator[Waiting]:
-        """All that is held, waiting or leased."""
-        for batch in self._batches:
-            yield from (event for _, event in [*batch.out.values(), *batch.back])
-        for line in self._lines.values():
-            yield from (event for _, event in line)
-        yield from self.waiting
+        """All that is held now, waiting or leased."""
+        placed = [placed for batch in self._batches for placed in (*batch.out.values(), *batch.back)]
+        placed += [placed for line in self._lines.values() for placed in line]
+        return iter([*(event for _, event in placed), *self.waiting])
 
     def _returned(self) -> _Batch | None:
         """The oldest batch that came back and may go out again."""
@@ -283,9 +311,14 @@ class Window:
         """Whether a lease may be handed out that is none that came back."""
         if any(batch.is_barrier for batch in self._batches):
             return False
-        head = self.head
+        head = self._head()
         self._reaches = [last for last in self._reaches if last >= head]
         return len(self._reaches) < self._limit
+
+    def _head(self) -> int:
+        # What a lane holds back comes after an event of that lane that is out.
+        free = self._first_free()
+        return min([self._first if free is None else free[0], *(batch.first for batch in self._batches)])
 
     def _first_free(self) -> Placed | None:
         """The first event that was passed over and whose lane is free by now."""

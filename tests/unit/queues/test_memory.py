@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from zlib import crc32
 
 import pytest
@@ -13,14 +14,15 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from cio_middleware._events import Envelope, Receipt, Route
 from cio_middleware._stats import DropReason, Ledger
+from cio_middleware.queues import window
 from cio_middleware.queues.memory import DeadLetters, MemoryQueue
 from cio_middleware.testing.clock import ManualClock
 from cio_middleware.typing import Front, Lease
 
 
 def envelope(name: object, route: Route = "batch") -> Envelope:
-    """An envelope that is told apart by its id; each is a lane of its own."""
-    return Envelope(str(name), "event", route, crc32(str(name).encode()), 0.0)
+    """An envelope that is told apart by its id; its lane is what stands before a dash."""
+    return Envelope(str(name), "event", route, crc32(str(name).partition("-")[0].encode()), 0.0)
 
 
 class Filled:
@@ -240,6 +242,128 @@ def test_events_held_back_by_their_lane_do_not_count_towards_a_batch():
     assert [filled.put(name).depth for name in "bcd"] == [1, 2, 3]
     filled.queue.ack(first, [0])
     assert filled.put("e").depth == 5
+
+
+class BusyDay:
+    """A bit of everything that a queue does, in one thread, and the names of what was acked, in that order."""
+
+    def __init__(self, filled: Filled) -> None:
+        self.filled = filled
+        self.acked: list[str] = []
+
+    def ack(self, lease: Lease, *places: int) -> None:
+        """These were delivered."""
+        self.acked += [self.filled.names(lease)[place] for place in places]
+        assert self.filled.queue.ack(lease, places) == len(places)
+
+    def morning(self) -> None:
+        """Two leases, of which one comes back, goes out again in halves, and three events beyond the bound of six."""
+        for number, lane in enumerate("abacab"):
+            self.filled.put(f"{lane}-{number:02}")
+        first, second = self.filled.lease(3), self.filled.queue.lease(2, 10_000)
+        self.ack(first, 0)
+        for number, lane in enumerate("cad", 6):
+            self.filled.put(f"{lane}-{number:02}")
+        self.look()
+        self.filled.queue.nack(first)
+        self.look()
+        if (half := self.filled.queue.lease(1, 10_000)) is not None:
+            self.ack(half, 0)
+        if second is not None:
+            self.ack(second, 0)
+            self.filled.queue.nack(second)
+        self.look()
+
+    def noon(self) -> None:
+        """One lane holds events back, is free again, and the queue is full."""
+        for number, lane in enumerate("aabb", 10):
+            self.filled.put(f"{lane}-{number:02}")
+        first, second = self.filled.lease(1), self.filled.queue.lease(1, 10_000)
+        self.ack(first, 0)
+        for number, lane in enumerate("acad", 14):
+            self.filled.put(f"{lane}-{number:02}")
+        self.look()
+        if second is not None:
+            self.filled.queue.nack(second)
+        self.look()
+
+    def look(self) -> None:
+        """What the workers and the metrics ask."""
+        queue = self.filled.queue
+        assert queue.oldest is not None
+        assert queue.head < queue.tail
+        assert queue.front is not None or queue.depth < 6
+
+    def evening(self) -> None:
+        """What is left is delivered, but for one event of each lease."""
+        while (lease := self.filled.queue.lease(3, 10_000)) is not None:
+            self.filled.queue.dead_letter(lease, 1, "why")
+            self.ack(lease, *{0, 2} & set(range(len(lease.entries))))
+
+
+@pytest.mark.parametrize("overflow", ["drop_newest", "drop_oldest"])
+def test_48_whatever_a_put_comes_in_the_middle_of_each_event_has_one_end(overflow, interrupted):
+    """What the garbage collector ends in a thread that is at work in the queue may capture, also when it is full."""
+
+    def try_at(at):
+        filled = Filled(max_events=6, max_bytes=1000, overflow=overflow)
+        day = BusyDay(filled)
+        with interrupted(at, lambda: filled.put("a-late")) as interruption:
+            day.morning()
+            day.evening()
+            day.noon()
+            day.evening()
+        day.evening()  # it may have come when the last look was over
+        stats, acked = filled.ledger.read(), day.acked
+        assert (stats.captured, stats.pending, stats.balanced) == (17 + (at > 0), 0, True)
+        assert len(acked) == len(set(acked)) == stats.delivered
+        of_a = [name for name in acked if name[0] == "a" and name != "a-late"]
+        assert of_a == sorted(of_a)
+        # Nothing is left, neither of events nor of their bytes: one of exactly the bound's size fits.
+        assert (filled.queue.depth, filled.queue.front, filled.queue.head) == (0, None, filled.queue.tail)
+        assert filled.put("last", 1000).reason is None
+        assert filled.queue.abandon(DropReason.SHUTDOWN_TIMEOUT) == 1
+        return interruption.points
+
+    points = try_at(0)
+    assert points > 300
+    for at in range(1, points + 1):
+        try_at(at)
+
+
+def test_48_no_put_waits_for_room_in_the_middle_of_a_lease(interrupted):
+    """To wait it would have to let go of the lock, and others would find a batch that is half cut."""
+
+    def try_at(at):
+        filled = Filled(max_events=2, overflow="block")
+        filled.put("a")
+        filled.put("b")
+        with interrupted(at, lambda: filled.put("late", may_block=True), [window]) as interruption:
+            assert filled.queue.lease(1, 10_000) is not None
+        return interruption.points
+
+    points = try_at(0)
+    started = time.monotonic()
+    for at in range(2, points):  # the very first and last are outside of the work
+        try_at(at)
+    assert time.monotonic() - started < 1.0
+
+
+def test_48_an_interrupted_put_is_found_while_another_comes(interrupted):
+    """Whether the queue holds an event is told although one more is put in the middle of the look."""
+
+    def try_at(at):
+        filled = Filled()
+        for name in "aab":
+            filled.put(name)
+        item = filled.lease(1).entries[0][1]
+        with interrupted(at, lambda: filled.put("late")) as interruption:
+            assert filled.queue.holds(item)
+            assert not filled.queue.holds(b"another")
+        return interruption.points
+
+    for at in range(1, try_at(0) + 1):
+        try_at(at)
 
 
 class QueueModel(RuleBasedStateMachine):

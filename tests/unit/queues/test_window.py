@@ -175,6 +175,37 @@ def test_what_was_forgotten_settles_nothing():
     assert window.front is None
 
 
+def test_48_an_event_that_is_added_in_the_middle_of_a_lease_is_the_last_one(interrupted):
+    """The garbage collector may capture in the thread that cuts a batch: its event goes with this batch or a later one."""
+
+    def try_at(at):
+        window = Window(2)
+        fill(window, "abacab*ca")
+        returned, _ = out(window, 2)
+        passing, _ = out(window, 1)
+        window.nack(returned)
+        done(window, passing)
+        held = []
+
+        def lease_all():
+            while (lease := window.lease(4, 10_000)) is not None:
+                held.extend(places(lease))
+                done(window, lease)
+
+        late = Numbered(9.0, Envelope("9", "event", "batch", crc32(b"a"), 0.0), b"x", 9)
+        with interrupted(at, lambda: window.add(late)) as interruption:
+            lease_all()
+        lease_all()  # it may have come when the last look was over
+        assert held == [0, 1, 2, *range(4, 9 + (at > 0))]
+        assert (window.depth, window.head) == (0, window.tail)
+        return interruption.points
+
+    points = try_at(0)
+    assert points > 100
+    for at in range(1, points + 1):
+        try_at(at)
+
+
 class WindowModel(RuleBasedStateMachine):
     """The window beside a list of all that was added: each rule is stated of single events, as simply as it can be."""
 
