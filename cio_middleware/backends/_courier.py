@@ -34,12 +34,29 @@ class Bell:
 
     def after_fork(self) -> None:
         """A child's lock must not be one that its parent held."""
+        self._make_lock()
+        self.rounds = 0
+        """Counts what somebody who looks before he waits may have missed."""
+
+    @property
+    def is_outdated(self) -> bool:
+        """
+        Whether gevent has patched what threads and locks are since.
+
+        Its threads are one to a lock from before: a worker, waiting, would let go of what its starter holds.
+        """
+        return type(self.lock) is not type(threading.RLock())
+
+    def renew(self) -> None:
+        """Have the lock that threads have now; nobody may be waiting."""
+        if self.is_outdated:
+            self._make_lock()
+
+    def _make_lock(self) -> None:
         # Held by this lock's own `with`: a Condition's is written in Python, and an exception of a signal handler can
         # leave it locked for ever.
         self.lock = threading.RLock()
         self._changed = threading.Condition(self.lock)
-        self.rounds = 0
-        """Counts what somebody who looks before he waits may have missed."""
 
     @property
     def closing(self) -> bool:

@@ -211,10 +211,13 @@ class QueuedBackend:
 
     def _start(self) -> None:
         """Start a worker, if there may be one more and all others are under way with a batch."""
+        if not self._workers:
+            self._bell.renew()
         with self._bell.lock:
             is_first = not self._workers
             idle = [worker for worker in self._workers if worker.ident not in self._delivering]
-            if idle or (is_first and self._bell.closing) or len(self._workers) >= self._pace.max_in_flight:
+            most = 1 if self._bell.is_outdated else self._pace.max_in_flight
+            if idle or (is_first and self._bell.closing) or len(self._workers) >= most:
                 self._staffed = not is_first
                 return
             # A fresh context: otherwise instrumented threads make every batch a child of the request that woke us.

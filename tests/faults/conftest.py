@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
+import sys
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 
@@ -95,3 +98,33 @@ def _serve() -> Iterator[Callable[..., RawServer]]:
     yield start
     for server in started:
         server.close()
+
+
+@pytest.fixture(name="run")
+def _run(sandbox, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a script, as a file of its own, on the sandbox; keywords are variables of its environment."""
+
+    def run(
+        script: str, *, warnings: str = "error", timeout: float = 30.0, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        path = tmp_path / "script.py"
+        path.write_text(textwrap.dedent(script), "utf-8")
+        settings = {f"CUSTOMERIO_{name.upper()}": str(value) for name, value in sandbox.settings.items()}
+        return subprocess.run(
+            [sys.executable, "-W", warnings, path],
+            env={"CUSTOMERIO_FLUSH_INTERVAL": "60", "CUSTOMERIO_RETRY_BASE": "0.01", **settings, **variables},
+            capture_output=True, text=True, timeout=timeout, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(name="numbers")
+def _numbers(sandbox) -> Callable[[str], list[int]]:
+    """What the events of a name carry as `n`, sorted; one that came twice fails the test."""
+
+    def numbers(name: str) -> list[int]:
+        assert sandbox.duplicates(name) == 0
+        return sorted(event.data["n"] for event in sandbox.good if event.name == name)
+
+    return numbers

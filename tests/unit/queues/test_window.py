@@ -176,7 +176,7 @@ def test_what_was_forgotten_settles_nothing():
 
 
 def test_48_an_event_that_is_added_in_the_middle_of_a_lease_is_the_last_one(interrupted):
-    """The garbage collector may capture in the thread that cuts a batch: its event goes with this batch or a later one."""
+    """The garbage collector may capture in the thread that cuts a batch: its event goes with this or a later one."""
 
     def try_at(at):
         window = Window(2)
