@@ -358,9 +358,9 @@ class Client:
 async def _in_a_thread(call: Callable[[float | None], Result], timeout: float | None) -> Result:  # noqa: ASYNC109 - it is passed on
     import asyncio
 
-    run = contextvars.copy_context().run
+    context = contextvars.copy_context()
     try:
-        done = asyncio.get_running_loop().run_in_executor(None, run, call, timeout)
+        done = asyncio.get_running_loop().run_in_executor(None, lambda: context.run(call, timeout))
     except RuntimeError:
         # The interpreter is exiting, or the loop is being closed: no thread can be had, and little is left to block.
         return call(timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 SYBIL = Sybil(parsers=[PythonCodeBlockParser()], path=str(DOCS))
 BLOCKS = {
     "explanation/privacy.md": 1,
+    "how-to/deploy.md": 4,
     "how-to/flask.md": 2,
     "how-to/starlette.md": 7,
     "how-to/test-your-app.md": 4,
@@ -27,9 +29,11 @@ def _surroundings(sandbox_server, monkeypatch):
     """What the pages tell their reader to export: a sandbox, its default workspace, any key."""
     with Sandbox(sandbox_server.url) as dev:
         dev.reset()
+    on_sigterm = signal.getsignal(signal.SIGTERM)  # a page shows how to set it
     for name, value in {"BASE_URL": sandbox_server.url, "SITE_ID": "dev", "API_KEY": "dev"}.items():
         monkeypatch.setenv(f"CUSTOMERIO_{name}", value)
     yield
+    signal.signal(signal.SIGTERM, on_sigterm)
     if (client := _default._DEFAULT.client) is not None:
         client.close()
 

@@ -100,8 +100,14 @@ def _serve() -> Iterator[Callable[..., RawServer]]:
         server.close()
 
 
+@pytest.fixture(name="queue", params=["memory"])
+def _queue(request) -> dict[str, str]:
+    """Which queue the processes of a test use, as variables of their environment."""
+    return {"CUSTOMERIO_QUEUE": request.param}
+
+
 @pytest.fixture(name="run")
-def _run(sandbox, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def _run(sandbox, queue, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a script, as a file of its own, on the sandbox; keywords are variables of its environment."""
 
     def run(
@@ -112,7 +118,7 @@ def _run(sandbox, tmp_path) -> Callable[..., subprocess.CompletedProcess[str]]:
         settings = {f"CUSTOMERIO_{name.upper()}": str(value) for name, value in sandbox.settings.items()}
         return subprocess.run(
             [sys.executable, "-W", warnings, path],
-            env={"CUSTOMERIO_FLUSH_INTERVAL": "60", "CUSTOMERIO_RETRY_BASE": "0.01", **settings, **variables},
+            env={"CUSTOMERIO_FLUSH_INTERVAL": "60", "CUSTOMERIO_RETRY_BASE": "0.01", **settings, **queue, **variables},
             capture_output=True, text=True, timeout=timeout, check=False,
         )  # fmt: skip
 

@@ -136,13 +136,13 @@ class Gate:
 
 
 @pytest.fixture(name="launch")
-def _launch(sandbox, tmp_path) -> Iterator[Callable[..., Server]]:
+def _launch(sandbox, queue, tmp_path) -> Iterator[Callable[..., Server]]:
     """Runs a module in a process; keywords are variables of its environment."""
     launched: list[Server] = []
 
     def launch(*command: str, folder: Path = APPS, **variables: str) -> Server:
         log = tmp_path / f"server{len(launched)}.log"
-        launched.append(Server(command, folder, environment(sandbox, **variables), log))
+        launched.append(Server(command, folder, environment(sandbox, **queue, **variables), log))
         return launched[-1]
 
     yield launch

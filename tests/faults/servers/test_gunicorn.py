@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+PAGE = Path(__file__).parents[3] / "docs/how-to/deploy.md"
 WORKERS = {
     "sync": ("shop_wsgi", ("-k", "sync")),
     "gthread": ("shop_wsgi", ("-k", "gthread", "--threads", "4")),
@@ -27,6 +30,16 @@ def _gunicorn(start):
         return start("gunicorn", f"{app}:app", *alone, *how, *options, **variables)
 
     return serve
+
+
+@pytest.fixture(name="recipe")
+def _recipe(tmp_path):
+    """The configuration that the how-to page shows, as a file."""
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    (block,) = (block for block in blocks if "def worker_exit(" in block)
+    path = tmp_path / "gunicorn.conf.py"
+    path.write_text(block, "utf-8")
+    return str(path)
 
 
 @pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "preload"])
@@ -95,9 +108,9 @@ def test_42_a_worker_that_is_killed_takes_no_other_with_it(gunicorn, gate, arriv
 
 
 @pytest.mark.parametrize("kind", ["sync", "gthread"])
-def test_41_the_hook_of_the_how_to_page_reports_what_became_of_the_events(kind, gunicorn, arrived):
+def test_41_the_hook_of_the_how_to_page_reports_what_became_of_the_events(kind, gunicorn, recipe, arrived):
     """`close()` in gunicorn's `worker_exit` delivers, and the interpreter's exit finds nothing left to do."""
-    server = gunicorn(kind, "--config", "recipe.py")
+    server = gunicorn(kind, "--config", recipe)
     answers = [server.get(n) for n in range(3)]
 
     assert server.stop() == 0
@@ -105,10 +118,10 @@ def test_41_the_hook_of_the_how_to_page_reports_what_became_of_the_events(kind, 
     assert "events: 3 delivered, 0 dropped" in server.said
 
 
-def test_52_lifespan_hook_and_exit_share_one_deadline(gunicorn, sandbox):
+def test_52_lifespan_hook_and_exit_share_one_deadline(gunicorn, recipe, sandbox):
     """When Customer.io hangs, the lifespan's end uses the time up; `worker_exit` and the exit after it do not wait."""
     sandbox.faults.script(["hang*"])
-    server = gunicorn("uvicorn", "--max-requests", "1", "--config", "recipe.py", CUSTOMERIO_SHUTDOWN_TIMEOUT="1")
+    server = gunicorn("uvicorn", "--max-requests", "1", "--config", recipe, CUSTOMERIO_SHUTDOWN_TIMEOUT="1")
     server.get(0)
     server.until_it_says("events: 0 delivered, 1 dropped")
 
