@@ -203,7 +203,11 @@ class QueuedBackend:
 
     def _drain(self, timeout: float) -> None:
         """Deliver in this thread what waits, where there can be no other."""
-        self._bell.end = self._clock.monotonic() + _bounded(timeout)
+        end = self._clock.monotonic() + _bounded(timeout)
+        # Nothing is called in between, so neither a signal nor another thread comes between these.
+        if self._bell.end != math.inf:
+            return  # who does so already, perhaps this very thread before a signal came, delivers this as well
+        self._bell.end = end
         try:
             self._run()
         finally:
@@ -216,8 +220,8 @@ class QueuedBackend:
         with self._bell.lock:
             is_first = not self._workers
             idle = [worker for worker in self._workers if worker.ident not in self._delivering]
-            most = 1 if self._bell.is_outdated else self._pace.max_in_flight
-            if idle or (is_first and self._bell.closing) or len(self._workers) >= most:
+            is_enough = len(self._workers) >= self._pace.max_in_flight or (not is_first and self._bell.is_outdated)
+            if idle or is_enough or (is_first and self._bell.closing):
                 self._staffed = not is_first
                 return
             # A fresh context: otherwise instrumented threads make every batch a child of the request that woke us.

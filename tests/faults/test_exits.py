@@ -110,6 +110,31 @@ def test_41_ctrl_c_ends_the_wait_at_the_exit(run, sandbox):
     assert "1 event(s) were not delivered" in done.stderr
 
 
+@pytest.mark.parametrize("workers", ["1", "4"])
+def test_48_a_capture_in_the_middle_of_a_delivery_at_the_exit_ends(workers, run, sandbox, numbers):
+    """Where no thread can be had, a signal handler that captures while the exit delivers leaves its event to that."""
+    sandbox.faults.script(["latency=300", "ok*"])
+    done = run(
+        """
+        import atexit, signal
+        import cio_middleware as cio
+        cio.get_client()
+
+        def late():
+            signal.signal(signal.SIGALRM, lambda *_: cio.track("step", {"n": 1}, person="bob"))
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            assert cio.track("step", {"n": 0}, person="ada")
+            assert cio.get_client().stats().delivered == 2
+
+        atexit.register(late)
+        """,
+        timeout=10,
+        CUSTOMERIO_MAX_IN_FLIGHT=workers,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert numbers("step") == [0, 1]
+
+
 def test_45_a_loop_that_closed_takes_no_event_with_it(run, numbers):
     """A client that a loop used goes on when the loop is closed, in the next one, and without any."""
     done = run("""

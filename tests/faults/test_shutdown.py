@@ -55,18 +55,23 @@ def test_52_no_time_at_all_stays_none(clock):
     assert spend(Shutdown(clock, 0.0), clock, 0.0) == 0.0
 
 
-def test_52_close_takes_what_the_lifespan_left(make_client, sandbox):
-    """A lifespan that ends while Customer.io hangs uses the time up; `close` drops what is left, and does not wait."""
+@pytest.mark.parametrize("workers", [1, 4])
+def test_52_close_takes_what_the_lifespan_left(workers, make_client, sandbox, eventually):
+    """A lifespan that ends while Customer.io hangs uses the time up; `close` waits for no worker and drops the rest."""
     sandbox.faults.script(["hang*"])
-    client = make_client(shutdown_timeout=0.5, flush_interval=60.0)
+    client = make_client(shutdown_timeout=0.5, flush_interval=60.0, flush_at=1, max_in_flight=workers, timeout=30.0)
     with TestClient(CustomerIOMiddleware(Starlette(), client=client)):
-        client.track("step", person="ada")
-    assert client.stats().pending == 1
+        for n in range(workers):
+            client.track("step", person=f"person{n}")
+            eventually(lambda under_way=n + 1: client.stats().requests == under_way)
+        client.track("step", person="last")
+    assert client.stats().pending == workers + 1
 
     started = time.monotonic()
     stats = client.close()
     assert time.monotonic() - started < 0.4
-    assert stats.dropped == {"shutdown_timeout": 1}
+    assert stats.dropped == {"shutdown_timeout": workers + 1}
+    sandbox.faults.clear()
 
 
 def test_52_an_application_that_starts_again_has_its_time_again(make_client, sandbox):
