@@ -137,6 +137,8 @@ class Response:
 class Failure:
     """
     No answer came, so Customer.io may or may not have the events. `error` is the qualified name of what went wrong.
+
+    ``ssl.SSLCertVerificationError`` is told apart: nothing was sent, and somebody must change something.
     """
 
     error: str

@@ -235,7 +235,15 @@ def denied(outcome: Outcome, base_url: str, *, kept: bool) -> str:
             "Check CUSTOMERIO_SITE_ID and CUSTOMERIO_API_KEY, a pair from Settings > API credentials > Track API,"
             " and CUSTOMERIO_REGION."
         )
-    if outcome.status is not None and 300 <= outcome.status < 400:
+    if outcome.status is None:
+        return (
+            f"The certificate of {base_url} could not be verified ({outcome.error}), so nothing is sent. {then} Check "
+            "CUSTOMERIO_BASE_URL and the clock of this machine; for a proxy that shows a certificate of its own, set "
+            "SSL_CERT_FILE."
+        )
+    if outcome.status == 407:
+        return f"The proxy before {base_url} wants credentials (407). {then} Check user and password in HTTPS_PROXY."
+    if 300 <= outcome.status < 400:
         return (
             f"{base_url} redirects elsewhere ({outcome.error}), which is not followed: it would carry your key away. "
             f"{then} Check CUSTOMERIO_REGION and CUSTOMERIO_BASE_URL."

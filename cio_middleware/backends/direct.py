@@ -175,6 +175,8 @@ def _error(event_id: str, settlement: Settlement, last: Outcome) -> DeliveryErro
     kind: type[DeliveryError]
     if settlement.refused:
         kind, what = Rejected, "Customer.io refused the event itself; its reason is kept with the dead letter"
+    elif last.verdict is Verdict.DENIED and last.status is None:
+        kind, what = TransportFailure, "the server's certificate could not be verified, so nothing was sent"
     elif last.verdict is Verdict.DENIED:
         kind, what = Unauthorized, "Customer.io refused the credentials or the address"
     elif last.status == 429:

@@ -67,7 +67,8 @@ class Settlement:
     @property
     def given_up_for(self) -> DropReason:
         """Why `exhausted` were given up."""
-        denied = self.last is not None and self.last.verdict is Verdict.DENIED
+        # A certificate that is not believed (no status) says nothing about the credentials, which were not shown.
+        denied = self.last is not None and self.last.verdict is Verdict.DENIED and self.last.status is not None
         return DropReason.UNAUTHORIZED if denied else DropReason.RETRIES_EXHAUSTED
 
     @property

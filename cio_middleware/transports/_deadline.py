@@ -183,8 +183,8 @@ class _Network(httpcore.NetworkBackend):
         """Try a host's addresses, each with its share of what is left, so that one that is silent costs not all."""
         addresses = _resolve(host, port)
         for untried in range(len(addresses), 0, -1):
-            bounded = _bound(self._time_left, timeout, httpcore.ConnectTimeout)
-            share = None if bounded is None else bounded / untried
+            left = _bound(self._time_left, None, httpcore.ConnectTimeout)
+            share = timeout if left is None else min(left / untried, left if timeout is None else timeout)
             try:
                 stream = self._inner.connect_tcp(addresses[-untried], port, share, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout):

@@ -1,9 +1,10 @@
 """
 HTTP by httpx or httpx2: one pool of connections, made at the first send and anew after a fork.
 
-Four things are added to what the library does: a deadline over the whole call, which a server that drips one byte a
-second cannot stretch; a cap on what is read of an answer; silence, because the library logs every URL at INFO and a URL
-of the Track API may hold a person's id; and no key in any frame that an exception carries away.
+Five things are added to what the library does: a deadline over the whole call, which a server that drips one byte a
+second cannot stretch; a cap on what is read of an answer; a second try where a kept connection turns out to be gone;
+silence, because the library logs every URL at INFO and a URL of the Track API may hold a person's id; and no key in any
+frame that an exception carries away.
 """
 
 from __future__ import annotations
@@ -46,6 +47,22 @@ _HEADERS = {
 }
 _KEPT = ("retry-after", "location", "date")
 
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """
+    Seconds that our own clients count by.
+
+    `connect`: to reach an address, and to agree on TLS with it; who is silent so long will not answer later either.
+    `idle`: a connection that breaks sooner after the last answer was not closed for being idle, so it is a failure.
+    """
+
+    connect: float = 3.0
+    idle: float = 1.0
+
+
+_PATIENCE = Patience()
+
 Credentials = Callable[[], tuple[str, str]]
 """Returns site id and API key; asked at each request, so that a rotated key is used at once."""
 
@@ -71,9 +88,13 @@ class _Auth:
 class HttpTransport:
     """The `Transport` of threads."""
 
-    def __init__(self, credentials: Credentials, client: HTTPClient | None = None) -> None:
+    def __init__(
+        self, credentials: Credentials, client: HTTPClient | None = None, *, patience: Patience = _PATIENCE
+    ) -> None:
         self._auth = _Auth(credentials)
         self._given = client
+        self._patience = patience
+        self._answered_at = time.monotonic()
         self._made: httpx.Client | None = None
         self._inherited: list[httpx.Client] = []
         # A signal's handler may come here while its own thread is here.
@@ -100,14 +121,26 @@ class HttpTransport:
         handled = sys.exception()
         try:
             with _sending(timeout) as deadline:
-                return self._post(base_url + request.path, request.body, timeout, deadline)
+                while True:
+                    watch = _Watch(self._patience, self._answered_at, handled)
+                    arguments = _arguments(self._auth, request.body, timeout)
+                    if self._given is None:
+                        arguments |= watch.over(timeout, watch.note)
+                    try:
+                        answer = self._post(base_url + request.path, arguments, deadline)
+                    except Exception as error:
+                        if not watch.found_stale(error):
+                            raise
+                    else:
+                        self._answered_at = time.monotonic()
+                        return answer
         except BaseException as error:  # noqa: BLE001 - whatever a network or a foreign client does is an answer here
             if isinstance(error, Exception) and (self._given is not None or _foreign(error, handled) is None):
-                return Failure(_name(error))
+                return _failure(error, handled)
             raise _released(error, handled)  # noqa: B904 - as if we had not been here
 
-    def _post(self, url: str, body: bytes, timeout: float, deadline: float) -> Response:
-        with self._client().stream("POST", url, **_arguments(self._auth, body, timeout)) as response:
+    def _post(self, url: str, arguments: dict[str, Any], deadline: float) -> Response:
+        with self._client().stream("POST", url, **arguments) as response:
             if response.is_stream_consumed:  # a test's double answers with a body that is read already
                 return _response(response.status_code, response.headers, response.content)
             read = bytearray()
@@ -161,9 +194,13 @@ class AsyncHttpTransport:
     sends for the first time: a process that runs one loop after the other holds no more than the last one's.
     """
 
-    def __init__(self, credentials: Credentials, client: AsyncHTTPClient | None = None) -> None:
+    def __init__(
+        self, credentials: Credentials, client: AsyncHTTPClient | None = None, *, patience: Patience = _PATIENCE
+    ) -> None:
         self._auth = _Auth(credentials)
         self._given = client
+        self._patience = patience
+        self._answered_at = time.monotonic()
         self._loops: dict[asyncio.AbstractEventLoop, _Loop] = {}
         self._inherited: list[object] = []
         self._tls: dict[bool, ssl.SSLContext] = {}
@@ -187,17 +224,28 @@ class AsyncHttpTransport:
         try:
             with _sending(timeout):
                 async with asyncio.timeout(timeout):
-                    return await self._post(base_url, request, timeout)
+                    while True:
+                        watch = _Watch(self._patience, self._answered_at, handled)
+                        arguments = _arguments(self._auth, request.body, timeout)
+                        if self._given is None:
+                            arguments |= watch.over(timeout, watch.anote)
+                        try:
+                            answer = await self._post(base_url, request.path, arguments)
+                        except Exception as error:
+                            if not watch.found_stale(error):
+                                raise
+                        else:
+                            self._answered_at = time.monotonic()
+                            return answer
         except BaseException as error:  # noqa: BLE001 - as above
             if isinstance(error, Exception) and (self._given is not None or _foreign(error, handled) is None):
-                return Failure(_name(error))
+                return _failure(error, handled)
             raise _released(error, handled)  # noqa: B904 - as if we had not been here
 
-    async def _post(self, base_url: str, request: Request, timeout: float) -> Response:  # noqa: ASYNC109 - handed on
+    async def _post(self, base_url: str, path: str, arguments: dict[str, Any]) -> Response:
         loop = None if self._given is not None else await self._loop()
         client: Any = self._given if loop is None else await self._client(loop, base_url)
-        arguments = _arguments(self._auth, request.body, timeout)
-        async with client.stream("POST", base_url + request.path, **arguments) as response:
+        async with client.stream("POST", base_url + path, **arguments) as response:
             if loop is not None:
                 loop.note(response)
             if response.is_stream_consumed:  # as above
@@ -308,6 +356,56 @@ def _make_client() -> httpx.Client:
 def _response(status: int, headers: Mapping[str, str], body: bytes | bytearray) -> Response:
     kept = {name: headers[name] for name in _KEPT if name in headers}
     return Response(status, kept, bytes(body[:MAX_ANSWER_BYTES]), time.time())
+
+
+class _Watch:
+    """
+    One call by our own client, as httpcore tells it: was its connection a kept one, and did any answer come by it?
+
+    A server closes a connection that nobody used for a while, and its word may cross our next request on the way.
+    """
+
+    def __init__(self, patience: Patience, answered_at: float, handled: BaseException | None) -> None:
+        self._connect = patience.connect
+        self._idle = time.monotonic() - answered_at >= patience.idle
+        self._handled = handled
+        self._sent = self._connected = self._answered = False
+
+    def over(self, timeout: float, note: Callable[[str, object], object]) -> dict[str, Any]:
+        """Arguments for a client that is our own: where it reports, and the limits of connecting and of the rest."""
+        return {"timeout": (min(self._connect, timeout), timeout, timeout, timeout), "extensions": {"trace": note}}
+
+    def note(self, step: str, _: object) -> None:
+        """Be told a step of the call."""
+        self._sent |= step.endswith(".send_request_headers.started")
+        self._connected |= step.endswith(".connect_tcp.started")
+        self._answered |= step.endswith(".receive_response_headers.complete")
+
+    async def anote(self, step: str, _: object) -> None:
+        """Be told the same, awaited."""
+        self.note(step, _)
+
+    def found_stale(self, error: Exception) -> bool:
+        """
+        Whether the call failed because the kept connection was gone; each such one is let go, so a new one comes next.
+
+        That is the connection's end and nobody's failure: no attempt is counted for it, and nothing is waited for.
+        """
+        gone = self._idle and self._sent and not self._connected and not self._answered
+        broken = type(error).__name__ in {"ReadError", "WriteError", "RemoteProtocolError"}
+        return gone and broken and _foreign(error, self._handled) is None
+
+
+def _failure(error: Exception, handled: BaseException | None) -> Answer:
+    """What a call that failed tells."""
+    if type(error).__name__ == "ProxyError" and str(error).startswith("407"):
+        return Response(407, {}, b"", time.time())  # the proxy's answer to CONNECT, which httpcore makes an exception
+    link: BaseException | None = error
+    while link is not None and link is not handled:
+        if isinstance(link, ssl.SSLCertVerificationError):
+            return Failure(_name(link))
+        link = link.__context__
+    return Failure(_name(error))
 
 
 def _name(error: BaseException) -> str:

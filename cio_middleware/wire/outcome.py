@@ -22,6 +22,7 @@ from .regions import moved_to
 MIN_RETRY_AFTER, MAX_RETRY_AFTER = 1.0, 600.0
 _WHY_CHARACTERS = 300
 _READ_BYTES = 64 * 1024  # what a transport reads of an answer
+_NOT_VERIFIED = "ssl.SSLCertVerificationError"
 
 
 class Verdict(enum.Enum):
@@ -78,7 +79,8 @@ def read(answer: Answer, current_base: str, count: int | None) -> Outcome:
         count: Items in the request; None when it was no batch.
     """
     if isinstance(answer, Failure):
-        return Outcome(Verdict.BUSY, error=answer.error)
+        # Whoever answered is not who we look for, and will not be in a second: a wrong address, a proxy, a clock.
+        return Outcome(Verdict.DENIED if answer.error == _NOT_VERIFIED else Verdict.BUSY, error=answer.error)
     status = answer.status
     error = str(status)
     if 200 <= status < 300:

@@ -63,25 +63,8 @@ def ends(what: Callable[[], object], within: float = 15.0) -> bool:
 
 
 @pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch):
+def _no_proxy(no_proxy):
     """The machine's own proxies are not the tests'."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
-@pytest.fixture(name="resolve")
-def _resolve(monkeypatch):
-    """Gives a name addresses of this machine."""
-    known: dict[str, list[str]] = {}
-    real = socket.getaddrinfo
-
-    def lookup(host, port, *args, **kwargs):
-        name = host.decode() if isinstance(host, bytes) else host
-        return [found for address in known.get(name, [name]) for found in real(address, port, *args, **kwargs)]
-
-    monkeypatch.setattr(socket, "getaddrinfo", lookup)
-    return known
 
 
 @pytest.fixture(name="interrupt")
@@ -369,24 +352,6 @@ def test_a_flood_of_continue_is_cut_at_the_deadline(serve, way):
     client = direct(serve(flood).url, timeout=0.5)
     assert ends(lambda: send(client, way))
     assert client.stats().dropped == {cio.DropReason.RETRIES_EXHAUSTED: 1}
-
-
-@pytest.fixture(name="silent")
-def _silent() -> Iterator[Callable[[str, int], int]]:
-    """Listens at addresses where no connection is ever accepted, nor refused."""
-    with contextlib.ExitStack() as stack:
-
-        def start(address: str, port: int = 0) -> int:
-            listener = stack.enter_context(socket.socket())
-            listener.bind((address, port))
-            listener.listen(0)
-            for _ in range(4):  # more than the system keeps waiting
-                waiting = stack.enter_context(socket.socket())
-                waiting.setblocking(False)
-                waiting.connect_ex(listener.getsockname())
-            return int(listener.getsockname()[1])
-
-        yield start
 
 
 def test_all_addresses_of_a_host_share_one_deadline(silent, resolve):
