@@ -23,6 +23,7 @@ _HINTS = {
     DropReason.QUEUE_FULL: "the queue is full: raise max_queue_events, or see why Customer.io is not taking events",
     DropReason.NO_IDENTITY: "nobody is known: pass person=, call identify(), or give the middleware person=",
     DropReason.CLOSED: "the client is closed",
+    DropReason.NESTED: "a hook captures our own calls, and each would lead to another: leave them out",
     DropReason.BREAKER_OPEN: "Customer.io failed several times in a row, and is asked again every half minute",
 }
 _SILENT = frozenset({DropReason.DISABLED, DropReason.PROCESSOR, DropReason.PROCESSOR_FAILED, DropReason.BACKEND_FAILED})

@@ -166,12 +166,13 @@ class Event(msgspec.Struct, frozen=True, gc=False):
         yield "event_id", self.event_id
 
 
-class Envelope(msgspec.Struct, frozen=True, gc=False, tag_field="v", tag=1):
+class Envelope(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="v", tag=1):
     """
     What a queue keeps beside an item's bytes. Encoded, it tells the version of its form as `v`.
 
     `captured_at` is Unix seconds, `lane` a 32-bit number shared by all events of one identifier, or `ALL_LANES`;
-    `carrier` is the span context of the capture (None when nothing records).
+    `carrier` is the span context of the capture (None when nothing records). `nested` is how many deliveries led to the
+    event, each by way of the one before; 0 for nearly all.
     """
 
     event_id: str
@@ -180,6 +181,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False, tag_field="v", tag=1):
     lane: int
     captured_at: float
     carrier: Any = None
+    nested: int = 0
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):

@@ -27,6 +27,7 @@ class DropReason(enum.StrEnum):
     PROCESSOR_FAILED = "processor_failed"
     DISABLED = "disabled"
     BACKEND_FAILED = "backend_failed"
+    NESTED = "nested"
     CANCELLED = "cancelled"
     QUEUE_FULL = "queue_full"
     EVICTED = "evicted"

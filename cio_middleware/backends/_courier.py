@@ -6,8 +6,12 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
+import msgspec
+
+from .._events import Entry, Envelope
 from .._ids import Clock
 from .._notices import Notices
 from .._settings import is_loopback
@@ -18,8 +22,16 @@ from ..delivery.flow import Settlement
 from ..delivery.pause import SharedPause
 from ..typing import Lease, Queue
 from ..wire.outcome import Outcome, Verdict
+from ._suspects import CRASHES, Suspects, wait_after
 
 _LONGEST_WAIT = 60.0
+_NESTED = 3
+"""
+How many deliveries may lead to one another by way of the events that are captured inside of them.
+
+A hook of the HTTP client that captures every call would go on for ever. It cannot be told from a finalizer, which the
+collector runs wherever it starts; but that this happens in so many deliveries in a row, of nothing else, is no chance.
+"""
 
 
 class Bell:
@@ -108,16 +120,50 @@ class Courier:
         self._late: set[int] = set()
         """The threads that have no time for another attempt."""
         self._paused = SharedPause()
+        self._leases: dict[int, Lease] = {}
+        """What each thread delivers."""
+        self._crashes = 0
+        """The latest deliveries of all threads that ended in an exception, in a row."""
 
     def deliver(self, lease: Lease) -> bool:
         """Deliver and settle. False when the end came first, and some events went back to the queue."""
-        settlement = self._deliver(lease)
-        self._settle(lease, settlement)
-        return not (settlement.released and self._bell.closing)
+        self._leases[threading.get_ident()] = lease
+        left = Suspects(len(lease.entries))
+        while part := left.part:
+            try:
+                entries = [lease.entries[index] for index in part]
+                settlement = self._deliver(entries)
+            except BaseException as error:  # noqa: BLE001 - nobody foresaw it, and it must not stop the other events
+                what = type(error).__name__
+                self._notices.trouble("worker", "failed", "delivery failed with %s; trying again", what)
+                if (culprit := left.failed()) is not None:
+                    why = f"its delivery failed with {what}, {CRASHES} times"
+                    self._queue.dead_letter(lease, culprit, why)
+                    event_id = lease.entries[culprit][0].event_id
+                    self._notices.trouble("refused", "crashed", "event %s is kept aside: %s", event_id, why)
+                if not self._recover(left):
+                    break
+            else:
+                self._crashes = 0
+                self._settle(lease, part, settlement)
+                if settlement.released:
+                    break
+                left.settled()
+        self._queue.nack(lease)
+        return not (left.part and self._bell.closing)
+
+    def within(self, envelope: Envelope) -> Envelope | None:
+        """An event that was captured inside of this thread's delivery; None when that would go on for ever."""
+        lease = self._leases.get(threading.get_ident())
+        if lease is None:
+            return envelope
+        nested = 1 + min([carried.nested for carried, _ in lease.entries])
+        return msgspec.structs.replace(envelope, nested=nested) if nested <= _NESTED else None
 
     def leave(self) -> None:
         """This thread's delivery is over, or failed. The bell's lock is held."""
         me = threading.get_ident()
+        self._leases.pop(me, None)
         self._troubled.discard(me)
         self._late.discard(me)
         self._paused.leave(me)
@@ -130,15 +176,15 @@ class Courier:
         """Whether the end comes before that wait is over; an infinite one may be over at any time."""
         return now >= self._bell.end or (wait != math.inf and now + wait > self._bell.end)
 
-    def _deliver(self, lease: Lease) -> Settlement:
-        with self._telemetry.send_queued(lease.entries) as sending:
+    def _deliver(self, entries: Sequence[Entry]) -> Settlement:
+        with self._telemetry.send_queued(entries) as sending:
             settlement = self._sender.deliver(
-                lease.entries,
+                entries,
                 sending,
                 self.pause,
                 turn=lambda repeat: self._turn(repeat=repeat),
                 timeout=self._attempt_timeout,
-                lives=self._lives(lease),
+                lives=self._lives(entries),
             )
             with self._bell.lock:
                 if settlement.last is not None and settlement.last.is_about_events:
@@ -148,21 +194,32 @@ class Courier:
                 sending.failed(reason, settlement.failed)
         return settlement
 
-    def _settle(self, lease: Lease, settlement: Settlement) -> None:
-        delivered = self._queue.ack(lease, settlement.delivered)
+    def _recover(self, left: Suspects) -> bool:
+        """Wait after an exception, but for no end that comes. False when there is no time or no hope for the others."""
+        with self._bell.lock:
+            self._paused.leave(threading.get_ident())
+            self._bell.ring()
+            self._crashes += 1
+            until = self._clock.monotonic() + wait_after(self._crashes)
+            while not self._bell.closing and (wait := until - self._clock.monotonic()) > 0:
+                self._bell.wait(wait)
+            return not self._bell.closing or (not left.is_hopeless and self._clock.monotonic() < self._bell.end)
+
+    def _settle(self, lease: Lease, part: Sequence[int], settlement: Settlement) -> None:
+        """What became of the events at these places of the lease."""
+        delivered = self._queue.ack(lease, [part[index] for index in settlement.delivered])
         for index, why in settlement.refused.items():
-            if self._queue.dead_letter(lease, index, why):
+            if self._queue.dead_letter(lease, part[index], why):
                 # The reason is the server's text and stays with the dead letter: a log must not repeat what it may
                 # quote.
-                event_id = lease.entries[index][0].event_id
+                event_id = lease.entries[part[index]][0].event_id
                 self._notices.trouble(
                     "refused", "refused", "Customer.io refused event %s: see the dead letters", event_id
                 )
-        if self._queue.drop(lease, settlement.expired, DropReason.EXPIRED):
+        if self._queue.drop(lease, [part[index] for index in settlement.expired], DropReason.EXPIRED):
             self._notices.trouble("expired", "expired", "events waited longer than max_age and are dropped")
         if settlement.exhausted:
-            self._queue.drop(lease, settlement.exhausted, settlement.given_up_for)
-        self._queue.nack(lease)
+            self._queue.drop(lease, [part[index] for index in settlement.exhausted], settlement.given_up_for)
         self._troubled.discard(threading.get_ident())
         if delivered and not self._troubled:
             self._notices.fine("delivery", "%s takes events again", self._sender.base_url)
@@ -170,11 +227,11 @@ class Courier:
     def _attempt_timeout(self) -> float:
         return min(self._sender.timeout, max(0.05, self._bell.end - self._clock.monotonic()))
 
-    def _lives(self, lease: Lease) -> list[float] | None:
+    def _lives(self, entries: Sequence[Entry]) -> list[float] | None:
         if self._max_age is None:
             return None
         now = self._clock.time()
-        return [envelope.captured_at + self._max_age - now for envelope, _ in lease.entries]
+        return [envelope.captured_at + self._max_age - now for envelope, _ in entries]
 
     def pause(self, seconds: float, because: Outcome | None) -> bool:
         """Wait; False when the end comes before, and from then on."""

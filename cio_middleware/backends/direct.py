@@ -21,6 +21,7 @@ from ..delivery.drive import Sender
 from ..delivery.flow import Settlement
 from ..exceptions import DeliveryError, RateLimited, Rejected, ServerUnavailable, TransportFailure, Unauthorized
 from ..queues.memory import DeadLetters
+from ..transports.http import time_left
 from ..wire.outcome import Outcome, Verdict
 from ._courier import denied
 from .queued import QueuedBackend, on_a_loop
@@ -69,8 +70,9 @@ class DirectBackend:
                 "Await client.atrack(...) instead, or use the queued backend.",
             )  # fmt: skip
             return self._queue().emit(envelope, item)
-        if getattr(self._sending, "busy", False):
-            # A signal handler, in the middle of a delivery: the connection pool's lock may be held by this very thread.
+        if getattr(self._sending, "busy", False) or (self._aside is not None and self._aside.is_delivering()):
+            # A signal handler or a hook, in the middle of a delivery: this very thread may hold the connection pool's
+            # lock.
             return self._queue().emit(envelope, item)
         if not self._breaker.admits(self._clock.monotonic()):
             return self._refused_by_breaker(envelope)
@@ -96,6 +98,9 @@ class DirectBackend:
 
     async def aemit(self, envelope: Envelope, item: bytes) -> Receipt:
         """The same, awaited."""
+        if time_left() is not None:
+            # A hook of the client: to await another delivery in the middle of this one would have no end.
+            return self._queue().emit(envelope, item)
         if not self._breaker.admits(self._clock.monotonic()):
             return self._refused_by_breaker(envelope)
         left = self._countdown()

@@ -96,6 +96,12 @@ class QueuedBackend:
         """Put the event; wake the worker only when a batch is full, or the queue nearly is."""
         receipt = None
         try:
+            if self._delivering and threading.get_ident() in self._delivering:
+                within = self._courier.within(envelope)
+                if within is None:
+                    receipt = Receipt(reason=DropReason.NESTED)
+                    return receipt
+                envelope = within
             receipt = self.queue.put(envelope, item, may_block=self.queue.blocks and self._may_wait())
             if receipt.depth == self._pace.flush_at or receipt.urgent or receipt.reason is DropReason.QUEUE_FULL:
                 self._bell.ring()
@@ -109,6 +115,10 @@ class QueuedBackend:
                 self._sender.ledger.drop(DropReason.CANCELLED)
             raise
         return receipt
+
+    def is_delivering(self) -> bool:
+        """Whether the caller runs inside of a delivery, as a hook of the HTTP client does."""
+        return threading.get_ident() in self._delivering
 
     def oldest_age(self) -> float | None:
         """Seconds that the head of the queue has been waiting; None when nothing waits."""
@@ -226,7 +236,7 @@ class QueuedBackend:
                 return
             # A fresh context: otherwise instrumented threads make every batch a child of the request that woke us.
             run = contextvars.Context().run
-            worker = threading.Thread(target=run, args=(self._run,), name="cio_middleware", daemon=True)
+            worker = threading.Thread(target=run, args=(self._work,), name="cio_middleware", daemon=True)
             self._workers.append(worker)
             self._staffed = True
             try:
@@ -242,6 +252,16 @@ class QueuedBackend:
                     self._notices.trouble("worker", "none", message)
         if is_first:
             at_child_exit(self.end)
+
+    def _work(self) -> None:
+        """What the worker does: `_run`, and again if even its care for what fails has failed."""
+        while True:
+            try:
+                return self._run()
+            except BaseException:  # noqa: BLE001 - without a worker every later event would be lost
+                # On no clock of anybody's, which may be what fails.
+                if self._closed.wait(_RESTART_SECONDS):
+                    return None
 
     def _run(self) -> None:
         me = threading.get_ident()

@@ -164,7 +164,10 @@ class _Delivery:
                 return None
 
     def _send(self, part: list[int], failures: int) -> Generator[Send | Sleep, Told, Outcome]:
-        request = track.request([self._entries[index] for index in part])
+        try:
+            request = track.request([self._entries[index] for index in part])
+        except Exception as error:  # noqa: BLE001 - an item that a queue gave back damaged; halving finds it
+            return Outcome(Verdict.REFUSED, error=f"no request can be made of it: {type(error).__name__}")
         base_url = self.settlement.base_url
         told = yield Send(request, base_url, failures)
         assert told.answer is not None  # noqa: S101 - the drivers answer every Send

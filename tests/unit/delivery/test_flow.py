@@ -259,6 +259,17 @@ def test_a_wait_that_is_cut_short_releases_what_is_left():
     assert sorted(settlement.released) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(("route", "damaged"), [("single", b'{"action":'), ("batch", None)], ids=["v1", "batch"])
+def test_an_item_of_which_no_request_can_be_made_is_refused(route, damaged):
+    """A queue may give an item back damaged: it is found as any poison is, no request holds it, the others arrive."""
+    run, batch = Run([OK]), entries(1 if route == "single" else 5, route)
+    batch[-1] = (batch[-1][0], damaged)
+    settlement = run(batch)
+    assert list(settlement.refused) == [len(batch) - 1]
+    assert sorted(settlement.delivered) == list(range(len(batch) - 1))
+    assert sum(len(ids_in(step)) for step in run.sends) == len(batch) - 1
+
+
 def test_a_single_goes_by_v1():
     """An event that cannot travel in a batch goes to its own address, with the same id."""
     run = Run([OK])
