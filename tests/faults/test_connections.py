@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -107,37 +106,23 @@ def test_03_a_host_that_is_silent_keeps_the_events(silent, on, eventually):
     assert client.stats().pending == 1
 
 
-@pytest.fixture(name="certificate")
-def _certificate(tmp_path):
-    """Makes a certificate that signs itself, for an address of this machine; returns file and server side."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl here to make a certificate with")
+CERTIFICATES = Path(__file__).parent / "certificates"
 
-    def make(name: str = "IP:127.0.0.1"):
-        made, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
-        subprocess.run(
-            [
-                openssl, "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-                "-days", "2", "-subj", "/CN=test", "-addext", f"subjectAltName={name}", "-keyout", key, "-out", made,
-            ],
-            check=True, capture_output=True,
-        )  # fmt: skip
-        side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        side.load_cert_chain(made, key)
-        return made, side
 
-    return make
+def tls(name: str) -> ssl.SSLContext:
+    """The server's side of a certificate that signed itself."""
+    side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    side.load_cert_chain(CERTIFICATES / f"{name}.pem")
+    return side
 
 
 @pytest.fixture(name="secure", params=["unknown", "of somebody else"])
-def _secure(request, certificate, serve, answer, monkeypatch):
+def _secure(request, serve, answer, monkeypatch):
     """A server whose certificate cannot be verified: nobody vouches for it, or it is another host's."""
-    known = request.param != "unknown"
-    made, side = certificate("DNS:else.example" if known else "IP:127.0.0.1")
-    if known:
-        monkeypatch.setenv("SSL_CERT_FILE", str(made))
-    return serve(lambda connection, _: connection.sendall(answer("200 OK")), tls=side)
+    name = "this_machine" if request.param == "unknown" else "somebody_else"
+    if name == "somebody_else":
+        monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATES / f"{name}.pem"))
+    return serve(lambda connection, _: connection.sendall(answer("200 OK")), tls=tls(name))
 
 
 def test_04_a_certificate_that_is_not_verified_keeps_everything(secure, timed_on, pass_time, eventually, caplog):
@@ -169,12 +154,11 @@ def test_04_a_direct_delivery_fails_at_once_on_such_a_certificate(secure, on, wa
 
 
 @WAYS
-def test_04_a_certificate_that_the_environment_vouches_for_is_taken(certificate, serve, answer, on, monkeypatch, way):
+def test_04_a_certificate_that_the_environment_vouches_for_is_taken(serve, answer, on, monkeypatch, way):
     """SSL_CERT_FILE names the authority of a company's proxy, and verification stays on."""
-    made, side = certificate()
-    monkeypatch.setenv("SSL_CERT_FILE", str(made))
-    client = on(serve(lambda connection, _: connection.sendall(answer("200 OK")), tls=side).url, backend="direct")
-    assert track(client, way)
+    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATES / "this_machine.pem"))
+    server = serve(lambda connection, _: connection.sendall(answer("200 OK")), tls=tls("this_machine"))
+    assert track(on(server.url, backend="direct"), way)
 
 
 def test_05_a_connection_that_is_cut_at_once_is_tried_again(serve, answer, on):
