@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import httpx
 import pytest
@@ -317,3 +320,36 @@ def test_53_a_wall_clock_that_is_set_stretches_no_wait(make_client, sandbox, clo
     assert first < second < third
     (event,) = sandbox.good
     assert event.timestamp == captured
+
+
+SUB_INTERPRETER = """
+import _xxsubinterpreters as interpreters
+
+within = interpreters.create(isolated={isolated})
+interpreters.run_string(within, '''
+import cio_middleware as cio
+client = cio.Client.from_env()
+for n in range(3):
+    assert client.track("step", {{"n": n}}, person="ada")
+assert client.flush(5)
+stats = client.close()
+assert (stats.delivered, stats.balanced) == (3, True), stats
+''')
+interpreters.destroy(within)
+"""
+
+
+@pytest.mark.skipif(
+    find_spec("_xxsubinterpreters") is None, reason="by design: this Python has another way to make one"
+)
+@pytest.mark.parametrize("isolated", [False, True], ids=["as-mod_wsgi-does", "isolated"])
+def test_47_a_sub_interpreter_delivers(sandbox, isolated):
+    """In a sub-interpreter, even in one that may start no thread, events are delivered at a flush."""
+    variables = {"SITE_ID": sandbox.site_id, "API_KEY": "key", "BASE_URL": sandbox.url}
+    done = subprocess.run(
+        [sys.executable, "-c", SUB_INTERPRETER.format(isolated=isolated)],
+        env={f"CUSTOMERIO_{name}": value for name, value in variables.items()},
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(sandbox.people["ada"].events) == 3
