@@ -266,23 +266,21 @@ def test_25_while_it_is_away_one_request_of_many_asks(make_client, sandbox, cloc
     assert client.stats().dropped == {DropReason.RETRIES_EXHAUSTED: 6, DropReason.BREAKER_OPEN: 7}
 
 
-def test_26_after_an_outage_the_backlog_keeps_to_the_rate(make_client, sandbox, clock, eventually):
+def test_26_after_an_outage_the_backlog_keeps_to_the_rate(make_client, sandbox, clock, pass_time, eventually):
     """What has piled up does not arrive all at once: no second has more requests than the rate and its burst."""
     sandbox.faults.script(["503*"])
     client = make_client(flush_at=1, max_batch_events=1, rate_limit=10.0, client_options={"clock": clock})
     for number in range(60):
         client.track("step", {"n": number}, person="ada")
     eventually(lambda: client.stats().requests == 1)
-    clock.advance(600)
-    eventually(lambda: client.stats().requests >= 2)
+    pass_time(600)
     sandbox.faults.clear()
     per_second = []
     while client.stats().delivered < 60:
         before = client.stats().requests
         for _ in range(10):
-            looks = clock.looks
-            eventually(lambda looks=looks: clock.looks >= looks + 2 or client.stats().delivered == 60)
-            clock.advance(0.1)
+            pass_time(0.1)
+        # Read once the worker waits again, so that a slow machine moves no request into the second after.
         per_second.append(client.stats().requests - before)
     assert max(per_second) <= 10 + 1
     assert len(per_second) >= 5

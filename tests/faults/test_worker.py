@@ -191,7 +191,7 @@ def test_48_a_finalizer_may_capture(client, sandbox):
     before = gc.get_threshold()
     thread = threading.Thread(target=hammer, daemon=True)
     try:
-        gc.set_threshold(7, 1, 1)
+        gc.set_threshold(7, 1000, 1000)  # the young alone: to walk everything so often takes minutes
         thread.start()
         thread.join(20)
     finally:
@@ -199,7 +199,7 @@ def test_48_a_finalizer_may_capture(client, sandbox):
     assert not thread.is_alive()
     gc.collect()
     assert collected == 300
-    assert client.flush(5)
+    assert client.flush(10)
     assert (sandbox.count("step"), sandbox.count("ended")) == (300, 300)
     assert client.stats().balanced
 
