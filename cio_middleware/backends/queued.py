@@ -99,8 +99,7 @@ class QueuedBackend:
             if self._delivering and threading.get_ident() in self._delivering:
                 within = self._courier.within(envelope)
                 if within is None:
-                    receipt = Receipt(reason=DropReason.NESTED)
-                    return receipt
+                    return Receipt(reason=DropReason.NESTED)
                 envelope = within
             receipt = self.queue.put(envelope, item, may_block=self.queue.blocks and self._may_wait())
             if receipt.depth == self._pace.flush_at or receipt.urgent or receipt.reason is DropReason.QUEUE_FULL:

@@ -103,7 +103,7 @@ def test_36_with_several_workers_the_others_go_on(fragile, sandbox, clock, event
         client_options={"clock": clock},
     )  # fmt: skip
     ids: dict[str, list[str | None]] = {f"p{n}": [] for n in range(7)}
-    poison = []
+    poison: list[str | None] = []
     for number in range(140):
         who = f"p{number % 7}"
         bad = number in {3, 4, 50}
@@ -169,24 +169,27 @@ def test_40_without_threads_events_are_delivered_by_whoever_flushes(client, sand
     eventually(lambda: sandbox.count("step") == 4)
 
 
-def test_48_a_finalizer_may_capture(client, sandbox):
-    """An object that captures when it is collected, in the middle of any other capture, blocks and loses nothing."""
-    collected = 0
+def test_48_a_finalizer_may_capture(make_client, sandbox, eventually):
+    """An object that captures when it is collected, in the middle of a capture or of a delivery, loses nothing."""
+    client = make_client(flush_at=1, rate_limit=10_000)  # so that the worker is busy, and collects as well
+    ended: list[str | None] = []
 
     class Session:
         def __init__(self) -> None:
             self.itself = self
 
         def __del__(self) -> None:
-            nonlocal collected
-            collected += 1
-            client.track("ended", person="ada")
+            ended.append(client.track("ended", person="ada"))
 
     def hammer() -> None:
-        for _ in range(300):
+        for _ in range(1000):
             Session()
             client.track("step", {"session": {"n": [1]}}, person="ada")
             client.stats()
+
+    def all_ended() -> bool:
+        gc.collect()  # does nothing while another thread collects
+        return len(ended) == 1000
 
     before = gc.get_threshold()
     thread = threading.Thread(target=hammer, daemon=True)
@@ -197,11 +200,43 @@ def test_48_a_finalizer_may_capture(client, sandbox):
     finally:
         gc.set_threshold(*before)
     assert not thread.is_alive()
-    gc.collect()
-    assert collected == 300
+    eventually(all_ended)
     assert client.flush(10)
-    assert (sandbox.count("step"), sandbox.count("ended")) == (300, 300)
+    assert client.stats().dropped == {}
+    assert (sandbox.count("step"), sandbox.count("ended")) == (1000, 1000)
+    assert all(ended)
     assert client.stats().balanced
+
+
+class Tracks:
+    """Captures when it is collected."""
+
+    def __init__(self, client: cio.Client) -> None:
+        self.itself = self
+        self.client = client
+
+    def __del__(self) -> None:
+        self.client.track("ended", person="ada")
+
+
+@pytest.mark.parametrize("backend", ["queued", "direct"])
+def test_48_a_collection_in_the_middle_of_our_call_costs_no_event(make_client, sandbox, eventually, backend):
+    """A finalizer that runs inside our own HTTP call is no hook: its event is sent, even three times in a row."""
+    clients: list[cio.Client] = []
+
+    def collect(_: object) -> None:
+        if doomed:
+            doomed.pop()
+        gc.collect()
+
+    with httpx.Client(event_hooks={"request": [collect]}) as http:
+        clients.append(make_client(backend=backend, timeout=2.0, client_options={"http_client": http}))
+        doomed = [Tracks(clients[0]) for _ in range(3)]
+        assert clients[0].track("step", person="ada")
+        eventually(lambda: clients[0].stats().delivered == 4)
+        stats = clients[0].close()
+    assert (stats.requests, stats.dropped) == (4, {})
+    assert sandbox.count("ended") == 3
 
 
 class FailingClock(ManualClock):
