@@ -370,20 +370,26 @@ class _Watch:
         self._idle = time.monotonic() - answered_at >= patience.idle
         self._handled = handled
         self._sent = self._connected = self._answered = False
+        self._stream: Any = None
 
-    def over(self, timeout: float, note: Callable[[str, object], object]) -> dict[str, Any]:
+    def over(self, timeout: float, note: Callable[[str, Mapping[str, Any]], object]) -> dict[str, Any]:
         """Arguments for a client that is our own: where it reports, and the limits of connecting and of the rest."""
         return {"timeout": (min(self._connect, timeout), timeout, timeout, timeout), "extensions": {"trace": note}}
 
-    def note(self, step: str, _: object) -> None:
+    def note(self, step: str, _: Mapping[str, Any]) -> None:
         """Be told a step of the call."""
         self._sent |= step.endswith(".send_request_headers.started")
         self._connected |= step.endswith(".connect_tcp.started")
         self._answered |= step.endswith(".receive_response_headers.complete")
 
-    async def anote(self, step: str, _: object) -> None:
+    async def anote(self, step: str, told: Mapping[str, Any]) -> None:
         """Be told the same, awaited."""
-        self.note(step, _)
+        self.note(step, told)
+        if step.endswith(".connect_tcp.complete"):
+            self._stream = told["return_value"]
+        elif step.endswith(".start_tls.failed") and self._stream is not None:
+            # httpcore closes nothing when a handshake is cancelled, and the loop would hold the socket for ever.
+            await self._stream.aclose()
 
     def found_stale(self, error: Exception) -> bool:
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import logging
 import socket
@@ -114,6 +115,60 @@ def tls(name: str) -> ssl.SSLContext:
     side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     side.load_cert_chain(CERTIFICATES / f"{name}.pem")
     return side
+
+
+@pytest.fixture(name="mute")
+def _mute(serve):
+    """A server that takes connections and never says a word, and how many of them are over."""
+    over = []
+
+    def at_accept(connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while connection.recv(65536):
+                pass
+        over.append(connection)
+
+    return serve(lambda *_: None, at_accept=at_accept), over
+
+
+def test_03_a_handshake_that_takes_too_long_keeps_no_socket(mute, eventually):
+    """When the time of a whole attempt ends in the middle of TLS, the connection is closed, not left to the loop."""
+    server, over = mute
+
+    async def main() -> None:
+        transport = AsyncHttpTransport(lambda: ("site", "key"))
+        while not server.connections:  # the first ones may spend their time on the machine's certificates
+            await transport.send(server.url.replace("http", "https"), REQUEST, 0.2)
+        await asyncio.to_thread(eventually, lambda: len(over) == server.connections)
+        await transport.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_03_a_send_that_is_cancelled_keeps_no_socket(mute, eventually, scheme):
+    """At whichever step its task is cancelled, what it opened is closed while the loop goes on."""
+    server, over = mute
+    url = server.url.replace("http", scheme)
+
+    async def cancelled_after(transport: AsyncHttpTransport, steps: int) -> None:
+        sending = asyncio.create_task(transport.send(url, REQUEST, 20.0))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        sending.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await sending
+
+    async def main() -> None:
+        transport = AsyncHttpTransport(lambda: ("site", "key"))
+        await transport.send(url, REQUEST, 0.2)  # so that no step is spent on certificates any more
+        for steps in range(60):
+            await cancelled_after(transport, steps)
+        await transport.close()
+        await asyncio.to_thread(eventually, lambda: len(over) == server.connections)
+
+    asyncio.run(main())
+    assert server.connections > 1
 
 
 @pytest.fixture(name="secure", params=["unknown", "of somebody else"])
