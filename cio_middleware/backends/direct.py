@@ -130,7 +130,8 @@ class DirectBackend:
         """The same, and give connections back."""
         if self._aside is not None:
             self._aside.close(timeout)
-        self._sender.transport.close()
+        else:
+            self._sender.transport.close()
 
     async def aclose(self) -> None:
         """Give this loop's connections back."""

@@ -85,6 +85,8 @@ class QueuedBackend:
         """Whether somebody looks after an event that is put now. If not, that event has a worker started."""
         self._delivering: set[int] = set()
         """The threads that are under way with a batch."""
+        self._at_work: set[int] = set()
+        """The workers that have begun and not ended."""
         self._flush_to = 0
 
     @property
@@ -186,8 +188,10 @@ class QueuedBackend:
         finally:
             self._abandon(timeout)
             self._unregister()
-            self._closed.set()
-        if not any(worker.is_alive() for worker in self._workers):
+            with self._bell.lock:
+                self._closed.set()
+                over = not self._at_work
+        if over:
             self._sender.transport.close()
 
     def end(self) -> None:
@@ -254,13 +258,22 @@ class QueuedBackend:
 
     def _work(self) -> None:
         """What the worker does: `_run`, and again if even its care for what fails has failed."""
+        me = threading.get_ident()
+        self._at_work.add(me)
         while True:
             try:
-                return self._run()
+                self._run()
+                break
             except BaseException:  # noqa: BLE001 - without a worker every later event would be lost
                 # On no clock of anybody's, which may be what fails.
                 if self._closed.wait(_RESTART_SECONDS):
-                    return None
+                    break
+        with self._bell.lock:
+            self._at_work.discard(me)
+            over = self._closed.is_set() and not self._at_work
+        if over:
+            # Who closed could not wait for this: connections are never closed under a thread that uses them.
+            self._sender.transport.close()
 
     def _run(self) -> None:
         me = threading.get_ident()

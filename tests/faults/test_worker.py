@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import socket
 import subprocess
 import sys
 import threading
@@ -327,6 +328,26 @@ async def test_50_an_awaited_hook_ends_too(make_client, sandbox):
         stats = await clients[0].aclose()
     assert (stats.delivered, stats.dropped) == (2, {})
     assert sandbox.count("called") == 1
+
+
+def test_52_what_close_had_no_time_for_leaves_no_connection(serve, answer, on):
+    """A worker that is still under way when `close` is over closes the connections when it is done, and keeps none."""
+    asked, late, gone = threading.Event(), threading.Event(), threading.Event()
+
+    def how(connection: socket.socket, _: bytes) -> None:
+        asked.set()
+        late.wait(10)
+        connection.sendall(answer("200 OK"))
+        if not connection.recv(1):
+            gone.set()
+
+    client = on(serve(how).url, timeout=10.0, flush_at=1)
+    client.track("step", person="ada")
+    assert asked.wait(5)
+    assert client.close(0.0).dropped == {DropReason.SHUTDOWN_TIMEOUT: 1}
+    late.set()
+    assert gone.wait(5)
+    assert client.stats().balanced
 
 
 @pytest.mark.parametrize("step", [3600.0, -3600.0], ids=["forward", "back"])
