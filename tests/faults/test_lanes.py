@@ -354,7 +354,7 @@ def test_a_worker_that_fails_costs_no_event_and_no_order(sandbox, make_client):
     ids: dict[str, list[str | None]] = {f"p{n}": [] for n in range(9)}
     for number in range(90):
         ids[f"p{number % 9}"].append(client.track("step", {"n": number}, person=f"p{number % 9}"))
-    assert client.flush(60)
+    assert client.flush(3600)
     assert client.stats().delivered == 90
     for who, theirs in ids.items():
         assert sandbox.people[who].events == theirs
