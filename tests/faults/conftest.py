@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import socket
+import ssl
 import subprocess
 import sys
 import textwrap
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
