@@ -40,6 +40,14 @@ class Pace:
     max_age: float | None
     max_in_flight: int = 1
 
+    def due_in(self, front: Front | None, now: float, *, at_once: bool, flush_to: int) -> float:
+        """Seconds until something must be sent; 0 or less: now. What has its place before `flush_to` is sent now."""
+        if front is None:
+            return self.flush_interval
+        if at_once or front.events >= self.flush_at or front.place < flush_to:
+            return 0.0
+        return front.at + self.flush_interval - now
+
 
 class QueuedBackend:
     """Settles every event that it took: delivered, dead-lettered, or dropped with a reason."""
@@ -103,7 +111,7 @@ class QueuedBackend:
                 if within is None:
                     return Receipt(reason=DropReason.NESTED)
                 envelope = within
-            receipt = self.queue.put(envelope, item, may_block=self.queue.blocks and self._may_wait())
+            receipt = self.queue.put(envelope, item, may_block=self.queue.blocks and _may_wait(self._workers))
             if receipt.depth == self._pace.flush_at or receipt.urgent or receipt.reason is DropReason.QUEUE_FULL:
                 self._bell.ring()
                 self._revive()
@@ -301,7 +309,7 @@ class QueuedBackend:
     def _next(self, me: int) -> Lease | None:
         """Wait until a batch is due and lease it; None when closing and nothing is left to do, or no time is."""
         while True:
-            sweep_in = self._sweep()
+            sweep_in = _swept(self.sweep, self._notices, self._pace.flush_interval)
             # Read before looking: what changes in between must not be slept through.
             rounds = self._bell.rounds
             # Outside of the bell: a signal handler may hold the queue's lock while it waits for this one.
@@ -314,7 +322,9 @@ class QueuedBackend:
                     idle = front is None and self._bell.rounds == rounds and not (others and self.queue.depth)
                     if idle or self._courier.is_too_late(now, pause):
                         return None
-                wait = min(max(self._due_in(front, now), pause), self._bell.end - now)
+                at_once = self._bell.closing or self.queue.urgent
+                due = self._pace.due_in(front, now, at_once=at_once, flush_to=self._flush_to)
+                wait = min(max(due, pause), self._bell.end - now)
                 if wait > 0:
                     if self._bell.rounds == rounds:
                         self._bell.wait(min(wait, sweep_in))
@@ -339,30 +349,23 @@ class QueuedBackend:
         if self.queue.front is not None:
             self._start()
 
-    def _sweep(self) -> float:
-        try:
-            return self.sweep()
-        except BaseException as error:  # noqa: BLE001 - a dead worker would lose every later event
-            self._notices.trouble("worker", "sweep", "parked events could not be settled: %s", type(error).__name__)
-            return self._pace.flush_interval
-
-    def _may_wait(self) -> bool:
-        """Whether a full queue may hold the caller up: no event loop, and not a worker, which makes the room."""
-        return not on_a_loop() and threading.current_thread() not in self._workers
-
-    def _due_in(self, front: Front | None, now: float) -> float:
-        """Seconds until something must be sent; 0 or less: now."""
-        if front is None:
-            return self._pace.flush_interval
-        if self._bell.closing or front.events >= self._pace.flush_at or self.queue.urgent:
-            return 0.0
-        if front.place < self._flush_to:
-            return 0.0
-        return front.at + self._pace.flush_interval - now
-
 
 _PINNED: set[QueuedBackend] = set()
 """Those that hold events and have no thread that would keep them alive."""
+
+
+def _swept(sweep: Callable[[], float], notices: Notices, otherwise: float) -> float:
+    """What is parked for too long is settled. Returns the seconds until the next time."""
+    try:
+        return sweep()
+    except BaseException as error:  # noqa: BLE001 - a dead worker would lose every later event
+        notices.trouble("worker", "sweep", "parked events could not be settled: %s", type(error).__name__)
+        return otherwise
+
+
+def _may_wait(workers: list[threading.Thread]) -> bool:
+    """Whether a full queue may hold the caller up: no event loop, and not a worker, which makes the room."""
+    return not on_a_loop() and threading.current_thread() not in workers
 
 
 def _bounded(timeout: float) -> float:
