@@ -5,7 +5,9 @@ Which parts a client is made of, by its settings. The only place that knows all 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +18,7 @@ from . import _plugins
 from ._capture import Capture
 from ._dispatch import Dispatch
 from ._fork import WATCH
-from ._ids import Clock, SystemClock, Ulids
+from ._ids import Clock, SystemClock, Ulids, dice, owner_name
 from ._metrics import Metrics, report
 from ._notices import Notices
 from ._parking import Parking
@@ -33,7 +35,7 @@ from .delivery.limiter import Limiter
 from .delivery.retry import RetryPolicy
 from .queues.memory import DeadLetters, MemoryQueue
 from .transports.http import AsyncHttpTransport, HttpTransport, check_client
-from .typing import Backend, Processor
+from .typing import Backend, Processor, Queue
 from .wire.regions import base_url
 
 
@@ -86,6 +88,7 @@ def assemble(
     )
     if isinstance(backend, QueuedBackend):
         metrics.oldest_age = backend.oldest_age
+        metrics.is_degraded = lambda: getattr(backend.queue, "is_degraded", None)
     report(metrics, meter_provider)
     people = People(time, notices)
     dispatch = Dispatch(
@@ -144,6 +147,16 @@ def _telemetry(settings: Settings, metrics: Metrics, clock: Clock, tracer_provid
     )
 
 
+def _destination(settings: Settings) -> bytes:
+    """
+    Which workspace events are for, so that a spool's are never sent to another one.
+
+    No key goes into it, which may change, and no region, which Customer.io corrects.
+    """
+    named = f"{settings.site_id}\n{(settings.base_url or 'customer.io').rstrip('/')}"
+    return hashlib.sha256(named.encode("utf-8", "surrogatepass")).digest()[:16]
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Makers:
     """Makes the built-in backends; only the one that is named is made."""
@@ -160,17 +173,18 @@ class _Makers:
     def queued(self) -> QueuedBackend:
         settings = self.settings
         sender = self._sender(RetryPolicy(settings.retry_base, settings.retry_cap))
-        return self._queue(
-            sender, DeadLetters(self.ledger), settings.flush_at, settings.flush_interval, settings.max_in_flight
-        )
+        in_flight = settings.max_in_flight
+        letters = DeadLetters(self.ledger, self.clock)
+        queue = self._spool() if settings.queue == "spool" else self._memory(letters, in_flight)
+        return self._queue(sender, queue, settings.flush_at, settings.flush_interval, in_flight)
 
     def direct(self) -> DirectBackend:
         settings = self.settings
         sender = self._sender(RetryPolicy(settings.retry_base, settings.retry_cap, settings.retries, settings.timeout))
-        dead_letters = DeadLetters(self.ledger)
+        dead_letters = DeadLetters(self.ledger, self.clock)
         return DirectBackend(
             sender,
-            aside=lambda: self._queue(sender, dead_letters, 1, 0.001, 1),
+            aside=lambda: self._queue(sender, self._memory(dead_letters, 1), 1, 0.001, 1),
             ledger=self.ledger,
             clock=self.clock,
             notices=self.notices,
@@ -179,24 +193,15 @@ class _Makers:
         )
 
     def _queue(
-        self, sender: Sender, dead_letters: DeadLetters, flush_at: int, flush_interval: float, max_in_flight: int
+        self, sender: Sender, queue: Queue, flush_at: int, flush_interval: float, max_in_flight: int
     ) -> QueuedBackend:
         settings = self.settings
-        queue = MemoryQueue(
-            max_events=settings.max_queue_events,
-            max_bytes=settings.max_queue_bytes,
-            overflow=settings.overflow,
-            ledger=self.ledger,
-            clock=self.clock,
-            dead_letters=dead_letters,
-            max_in_flight=max_in_flight,
-        )
         pace = Pace(
             flush_at=min(flush_at, settings.max_queue_events),
             flush_interval=flush_interval,
             max_batch_events=settings.max_batch_events,
             max_batch_bytes=settings.max_batch_bytes,
-            max_age=settings.max_age,
+            max_age=settings.longest_age,
             max_in_flight=max_in_flight,
         )
         return QueuedBackend(
@@ -207,6 +212,48 @@ class _Makers:
             clock=self.clock,
             notices=self.notices,
             telemetry=self.telemetry,
+        )
+
+    def _memory(self, dead_letters: DeadLetters, max_in_flight: int) -> MemoryQueue:
+        return MemoryQueue(
+            max_events=self.settings.max_queue_events,
+            max_bytes=self.settings.max_queue_bytes,
+            overflow=self.settings.overflow,
+            ledger=self.ledger,
+            clock=self.clock,
+            dead_letters=dead_letters,
+            max_in_flight=max_in_flight,
+        )
+
+    def _spool(self) -> Queue:
+        from .queues.spool.disk import SpoolSettings
+        from .queues.spool.files import PosixFiles
+        from .queues.spool.house import check_path
+        from .queues.spool.queue import SpoolQueue
+
+        settings, files = self.settings, PosixFiles()
+        path = os.fspath(settings.spool_dir or "")
+        check_path(files, path)
+        held = settings.on_spool_error == "memory"
+        spool = SpoolSettings(
+            path=path,
+            destination=_destination(settings),
+            fsync=settings.fsync,
+            max_bytes=settings.spool_max_bytes,
+            min_free_bytes=settings.spool_min_free_bytes,
+            held_events=settings.max_queue_events if held else 0,
+            held_bytes=settings.max_queue_bytes if held else 0,
+            max_in_flight=settings.max_in_flight,
+            room=2 * settings.max_batch_bytes,
+        )
+        return SpoolQueue(
+            spool,
+            files=files,
+            ledger=self.ledger,
+            clock=self.clock,
+            notices=self.notices,
+            dice=dice,
+            new_name=owner_name,
         )
 
     def _sender(self, policy: RetryPolicy) -> Sender:

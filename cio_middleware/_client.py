@@ -18,15 +18,17 @@ from . import _assembly
 from ._context import RequestCell, current, overlay
 from ._discreet import RAISED, bare, discreet
 from ._dispatch import Packed
-from ._events import Kind
+from ._events import Identity, Kind
 from ._ids import Clock
+from ._letters import DeadLetters
 from ._person import Named
 from ._settings import Settings, hide_key
 from ._stats import Stats
 from .backends._exit import at_exit
 from .backends.queued import on_a_loop
-from .exceptions import ClosedError, ConfigurationError
-from .typing import About, AsyncHTTPClient, Attributes, DeadLetter, HTTPClient, Person, Processor, Timestamp
+from .exceptions import ClosedError, ConfigurationError, InvalidEvent
+from .typing import About, AsyncHTTPClient, Attributes, HTTPClient, Person, Processor, Timestamp
+from .wire import track
 
 Result = TypeVar("Result")
 
@@ -207,8 +209,8 @@ class Client:
         """
         Deliver what is left, for at most `timeout` seconds, and stop.
 
-        What is not delivered by then is dropped{shutdown_timeout}. Runs by itself when the interpreter exits, unless
-        nobody has the client any more.
+        What is not delivered by then is dropped{shutdown_timeout}; on a spool it stays for another process. Runs by
+        itself when the interpreter exits, unless nobody has the client any more.
 
         Args:
             timeout: Seconds to wait; None means what an ASGI lifespan that has just ended left of
@@ -231,6 +233,17 @@ class Client:
                 self._backend_failed("close", error)
         return self.stats()
 
+    def begin(self) -> None:
+        """For a server that starts: its end has all of `shutdown_timeout`; what dead processes left is taken over."""
+        # An application that a test starts again and again has as much time at each of its ends.
+        self.shutdown.call_off()
+        begin = getattr(self._parts.backend, "begin", None)
+        if begin is not None:
+            try:
+                begin()
+            except Exception as error:  # noqa: BLE001 - a foreign backend may have such a method, and mean another thing
+                self._backend_failed("begin", error)
+
     def stats(self) -> Stats:
         """Where every captured event is, in one consistent reading."""
         return self._parts.ledger.read()
@@ -240,9 +253,35 @@ class Client:
         self._capture.nothing()
 
     @property
-    def dead_letters(self) -> tuple[DeadLetter, ...]:
-        """The newest events that Customer.io refused, each with its reason."""
-        return tuple(getattr(self._parts.backend, "dead_letters", ()))
+    def dead_letters(self) -> DeadLetters:
+        """What Customer.io refused: to be listed, exported, replayed, dropped."""
+        kept = getattr(self._parts.backend, "dead_letters", None)
+        return DeadLetters(kept, self._parts.backend.emit, self._parts.ledger, self._parts.clock)
+
+    @discreet
+    def purge(self, person: Person | None = None, *, anonymous_id: str | None = None) -> None:
+        """
+        Send nothing more that was captured of somebody until now, and forget their dead letters.
+
+        What waits is dropped{purged} when its turn comes; on a spool, other processes hear of it within seconds. A
+        request that is under way arrives. People at Customer.io are deleted there.
+
+        Args:
+            person: An identifier of theirs; call it for each one that your events use.
+            anonymous_id: A browser's.
+
+        Raises:
+            InvalidEvent: nobody is named, or both.
+            OSError: the disk of a spool does not take it, so other processes and the next start do not know.
+        """
+        if (person is None) is (anonymous_id is None):
+            message = "purge() takes a person, or an anonymous_id."
+            raise InvalidEvent(message)
+        who = track.identifiers(None if person is None else Identity.of(person), anonymous_id)
+        purge = getattr(self._parts.backend, "purge", None)
+        if purge is not None:
+            purge(who)
+        self.dead_letters.drop(self.dead_letters.of(who))
 
     @discreet
     async def atrack(self, name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:

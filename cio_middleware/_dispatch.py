@@ -20,7 +20,14 @@ from .typing import Backend, Processor
 from .wire import limits, track
 
 _HINTS = {
-    DropReason.QUEUE_FULL: "the queue is full: raise max_queue_events, or see why Customer.io is not taking events",
+    DropReason.QUEUE_FULL: (
+        "the queue is full: raise max_queue_events and max_queue_bytes, or the spool's spool_max_bytes,"
+        " or see why Customer.io is not taking events"
+    ),
+    DropReason.SPOOL_FAILED: (
+        "the spool cannot be written to, and what may be held in memory is full, or nothing with on_spool_error=reject:"
+        " see the line about the spool, and make spool_dir writable"
+    ),
     DropReason.NO_IDENTITY: "nobody is known: pass person=, call identify(), or give the middleware person=",
     DropReason.CLOSED: "the client is closed",
     DropReason.NESTED: "a hook captures our own calls, and each would lead to another: leave them out",

@@ -133,6 +133,11 @@ def is_ulid(text: str) -> bool:
     return len(text) == 26 and text.isascii() and text[0] <= "7" and _VALID.issuperset(text.upper())
 
 
+def owner_name() -> str:
+    """A name for this process's files, which no other process, container or boot will have again."""
+    return f"{os.getpid()}-{os.urandom(8).hex()}"
+
+
 def dice() -> float:
     """A number in [0, 1) for jitter and sampling; not for secrets."""
     # Not `random`: the application may have seeded it, and forked workers would all wait equally long.

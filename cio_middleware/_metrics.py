@@ -37,11 +37,14 @@ _COUNTERS: tuple[tuple[str, str, Reading], ...] = (
         "Events that were given up, by reason",
         lambda stats: {reason.value: count for reason, count in stats.dropped.items()},
     ),
+    ("event.replayed", "Dead letters that were sent once more", lambda stats: {None: stats.replayed}),
     ("send.requests", "HTTP requests, repeats included", lambda stats: {None: stats.requests}),
     ("send.retries", "HTTP requests that were repeats", lambda stats: {None: stats.retries}),
 )
 _LEVELS: tuple[tuple[str, str, Reading], ...] = (
     ("event.pending", "Events on their way", lambda stats: {None: stats.pending}),
+    # No counter: what cannot be delivered before the end is handed on.
+    ("event.adopted", "Events taken over from dead processes", lambda stats: {None: stats.adopted}),
     ("event.parked", "Events that wait in a request for a person", lambda stats: {None: stats.parked}),
 )
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0)
@@ -51,11 +54,17 @@ _numbers = itertools.count()
 
 @dataclass(eq=False)
 class Metrics:
-    """The metrics of one client: `read` gives its ledger, `oldest_age` the seconds that the head of its queue waits."""
+    """
+    The metrics of one client.
+
+    `read` gives its ledger, `oldest_age` the seconds that the head of its queue waits, and `is_degraded` whether its
+    disk fails (None: it has no spool).
+    """
 
     component: str
     read: Callable[[], Stats]
     oldest_age: Callable[[], float | None] = lambda: None
+    is_degraded: Callable[[], bool | None] = lambda: None
     duration: Histogram | None = None
     batch_size: Histogram | None = None
 
@@ -85,6 +94,7 @@ class _Instruments:
         meter.create_observable_gauge(
             _full("queue.oldest_event.age"), [self._ages], "s", "How long the head of the queue has been waiting"
         )
+        meter.create_observable_gauge(_full("spool.degraded"), [self._degraded], "1", "1 while the disk fails")
         self.duration = meter.create_histogram(
             _full("send.duration"), "s", "One logical send, repeats and waits included",
             explicit_bucket_boundaries_advisory=_SECONDS,
@@ -106,6 +116,11 @@ class _Instruments:
         for client in list(self.live):
             if (age := client.oldest_age()) is not None:
                 yield Observation(age, client.attributes)
+
+    def _degraded(self, _: CallbackOptions) -> Iterator[Observation]:
+        for client in list(self.live):
+            if (degraded := client.is_degraded()) is not None:
+                yield Observation(int(degraded), client.attributes)
 
 
 _INSTRUMENTS: weakref.WeakKeyDictionary[Any, _Instruments] = weakref.WeakKeyDictionary()

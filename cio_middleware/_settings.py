@@ -35,6 +35,13 @@ _CREDENTIAL = re.compile(r"[!-~]*")
 _LONGEST = 1_000_000_000
 
 
+class _AsTheQueueHasIt(float):
+    """The default of `max_age`, to be told from the same number typed by somebody."""
+
+
+_AN_HOUR = _AsTheQueueHasIt(3600.0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """
@@ -58,8 +65,8 @@ class Settings:
 
     backend: Any = "queued"
     """What happens to an event: queued, direct, null, an instance, "module:attr", or an entry point's name."""
-    queue: Literal["memory"] = "memory"
-    """Where a queued event waits."""
+    queue: Literal["memory", "spool"] = "memory"
+    """Where a queued event waits: memory, or spool for files that survive the process (POSIX only)."""
     enabled: bool = True
     """False counts every event as dropped and sends none."""
     debug: bool = False
@@ -84,8 +91,24 @@ class Settings:
     """
     What a full queue does: drop_newest, drop_oldest, or block (at most a second, never on an event loop's thread).
     """
-    max_age: float | None = 3600.0
-    """Give an undelivered event up after this; None never does."""
+    max_age: float | None = _AN_HOUR
+    """Give an undelivered event up after this; None never does, which is the spool's default."""
+
+    spool_dir: str | os.PathLike[str] | None = None
+    """
+    The spool's directory, absolute, on a local disk and this user's alone; it is made if it is not there. No default.
+    """
+    spool_max_bytes: int = 1024 * 1024 * 1024
+    """Bytes that the files of all processes in it may take together."""
+    spool_min_free_bytes: int = 64 * 1024 * 1024
+    """Bytes of the disk that the spool leaves free."""
+    fsync: Literal["interval", "always", "off"] = "interval"
+    """
+    What a loss of power may cost: the last 200 ms (interval), nothing (always: each `track` waits for the disk), or
+    half a minute (off). The death of a process costs nothing with any of them.
+    """
+    on_spool_error: Literal["memory", "reject"] = "memory"
+    """What happens while the disk fails: events are held in memory, or dropped."""
 
     max_in_flight: int = 1
     """Batches under way at once, 1 to 32. The events of one identifier still leave in their order."""
@@ -163,6 +186,11 @@ class Settings:
             shown["base_url"] = _shown_url(str(self.base_url))
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
+    @property
+    def longest_age(self) -> float | None:
+        """`max_age`, or what the queue has for it."""
+        return None if self.queue == "spool" and isinstance(self.max_age, _AsTheQueueHasIt) else self.max_age
+
     def check(self) -> None:
         """
         Look at every setting.
@@ -171,6 +199,7 @@ class Settings:
             ConfigurationError: with all that is wrong, and what to type.
         """
         problems = [*_wrong_choices(self), *_wrong_types(self), *_wrong_numbers(self), *_wrong_url(self)]
+        problems += _wrong_spool(self)
         if self.backend != "null" and self.enabled:
             problems += _wrong_credentials(self)
         if problems:
@@ -233,7 +262,7 @@ def _wrong_numbers(settings: Settings) -> Iterator[str]:
         "flush_at": 1, "max_batch_events": 1, "max_queue_events": 1, "retries": 0, "flush_interval": 0.001,
         "max_age": 0.001, "max_in_flight": 1, "rate_limit": 0.001, "retry_base": 0.0, "retry_cap": 0.0,
         "timeout": 0.001, "shutdown_timeout": 0.0, "max_batch_bytes": 1_000, "max_queue_bytes": 1_000,
-        "max_event_bytes": 100,
+        "max_event_bytes": 100, "spool_max_bytes": 1_000_000, "spool_min_free_bytes": 0,
     }  # fmt: skip
     most = {"max_batch_bytes": 500_000, "max_event_bytes": 100_000}
     most_here = {"max_in_flight": 32}
@@ -244,7 +273,7 @@ def _wrong_numbers(settings: Settings) -> Iterator[str]:
             continue
         kinds, number = (int, "whole number") if name in whole else ((int, float), "number")
         if isinstance(value, bool) or not isinstance(value, kinds) or not value >= low:
-            yield f"{name} is {value!r}: type a {number} of at least {low:g}."
+            yield f"{name} is {value!r}: type a {number} of at least {low:.10g}."
         elif name in most and value > most[name]:
             yield f"{name} is {value!r}: Customer.io takes at most {most[name]:,}."
         elif name in most_here and value > most_here[name]:
@@ -252,6 +281,30 @@ def _wrong_numbers(settings: Settings) -> Iterator[str]:
         elif name not in whole and value > _LONGEST:  # no lock and no socket waits for ever
             none = " Type None to never give up." if name == "max_age" else ""
             yield f"{name} is {value!r}: type a number of at most {_LONGEST:,}.{none}"
+
+
+def _wrong_spool(settings: Settings) -> Iterator[str]:
+    if settings.queue != "spool":
+        if settings.spool_dir is not None:
+            yield 'spool_dir is set, but queue is not spool: type queue="spool", or leave spool_dir out.'
+        return
+    if os.name != "posix":
+        yield 'queue="spool" needs the file locks of POSIX, which this system does not have: type queue="memory".'
+    else:
+        yield from _wrong_path(settings.spool_dir)
+    if (overflow := settings.overflow) in {"drop_oldest", "block"}:
+        yield f'queue="spool" evicts nothing and holds nobody up, so overflow cannot be {overflow}: type drop_newest.'
+
+
+def _wrong_path(path: object) -> Iterator[str]:
+    example = 'type a directory on a local disk, such as "/var/lib/shop/events".'
+    if not path:
+        yield f'queue="spool" needs spool_dir: {example}'
+    elif not isinstance(path, str | os.PathLike):
+        yield f"spool_dir is a {type(path).__name__}: {example}"
+    elif "\0" in os.fspath(path) or not os.path.isabs(path):  # noqa: PTH117 - a Path takes no NUL
+        # A relative one would be another directory wherever a process happens to start.
+        yield f"spool_dir is {os.fspath(path)!r}, which is no absolute path: {example}"
 
 
 def _wrong_url(settings: Settings) -> Iterator[str]:

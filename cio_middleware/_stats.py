@@ -37,6 +37,9 @@ class DropReason(enum.StrEnum):
     UNAUTHORIZED = "unauthorized"
     DEAD_LETTERS_FULL = "dead_letters_full"
     SHUTDOWN_TIMEOUT = "shutdown_timeout"
+    SPOOL_FAILED = "spool_failed"
+    QUARANTINED = "quarantined"
+    PURGED = "purged"
     CLOSED = "closed"
 
 
@@ -85,10 +88,25 @@ class Ledger:
         self.capture: Callable[[], int] = captures.__next__
         """An event enters and is pending. One step of the interpreter: every event pays for it, a lock costs more."""
         self._captures = captures
-        self._delivered = self._dead = self._forwarded = self._parked = 0
+        self._adopted = self._replayed = self._delivered = self._dead = self._forwarded = self._parked = 0
         # By plain string: the hash of an enum's member is a call.
         self._dropped = {reason.value: 0 for reason in DropReason}
         self._requests = self._retries = self._replaced = self._not_finite = 0
+
+    def adopt(self, count: int = 1) -> None:
+        """Events that a dead process left are pending here."""
+        with self._lock:
+            self._adopted += count
+
+    def disown(self, count: int) -> None:
+        """So many of them go back to where they were, for others."""
+        with self._lock:
+            self._adopted -= count
+
+    def replay(self, count: int = 1) -> None:
+        """Dead letters are pending once more."""
+        with self._lock:
+            self._replayed += count
 
     def park(self) -> None:
         """A pending event waits in its request for a person."""
@@ -145,6 +163,7 @@ class Ledger:
     def read(self) -> Stats:
         """A consistent reading."""
         with self._lock:
+            adopted, replayed = self._adopted, self._replayed
             delivered, dead, forwarded, parked = self._delivered, self._dead, self._forwarded, self._parked
             requests, retries, replaced, not_finite = self._requests, self._retries, self._replaced, self._not_finite
             dropped = {**self._dropped}
@@ -152,11 +171,13 @@ class Ledger:
             captured = int(repr(self._captures)[6:-1])
         return Stats(
             captured=captured,
+            adopted=adopted,
+            replayed=replayed,
             delivered=delivered,
             dead_lettered=dead,
             forwarded=forwarded,
             parked=parked,
-            pending=captured - delivered - dead - forwarded - parked - sum(dropped.values()),
+            pending=captured + adopted + replayed - delivered - dead - forwarded - parked - sum(dropped.values()),
             # A plain dict of its own, so that a reading can be pickled and `dataclasses.asdict` takes it.
             dropped={reason: dropped[reason.value] for reason in DropReason if dropped[reason.value]},
             requests=requests,

@@ -15,7 +15,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from opentelemetry import baggage, context, trace
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TracerProvider
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TracerProvider
 
 from . import _semconv as names
 from ._events import Entry, Event
@@ -113,6 +113,21 @@ class Telemetry:
 def _valid(span: Span) -> SpanContext | None:
     context_ = span.get_span_context()
     return context_ if context_.is_valid else None
+
+
+def carrier_text(carrier: SpanContext) -> str:
+    """What a send links to, as W3C's `traceparent` has it: for a queue that outlives the process."""
+    trace_id_, span_id = trace.format_trace_id(carrier.trace_id), trace.format_span_id(carrier.span_id)
+    return f"00-{trace_id_}-{span_id}-{carrier.trace_flags:02x}"
+
+
+def carrier_of(text: object) -> SpanContext | None:
+    """The same read back; None for what is none."""
+    try:
+        _, trace_id_, span_id, flags = str(text).split("-")
+        return SpanContext(int(trace_id_, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
+    except ValueError:
+        return None
 
 
 def trace_id() -> str | None:

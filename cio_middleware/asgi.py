@@ -150,8 +150,7 @@ class CustomerIOMiddleware:
     def _begin(self) -> ConfigurationError | None:
         """Have a client; what is missing for one when there is none."""
         try:
-            # An application that a test starts again and again has as much time at each of its ends.
-            (self._client or get_client()).shutdown.call_off()
+            (self._client or get_client()).begin()
         except ConfigurationError as error:
             return error
         return None

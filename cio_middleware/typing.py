@@ -4,10 +4,13 @@ What others implement, and what they hand in: the Protocols and the aliases of t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypedDict, runtime_checkable
+
+import msgspec
 
 from ._context import RequestCell
 from ._events import Attributes, Entry, Envelope, Event, Person, Receipt, Timestamp
@@ -26,12 +29,14 @@ __all__ = [
     "Failure",
     "Front",
     "HTTPClient",
+    "KeptLetters",
     "Lease",
     "Person",
     "PersonResolver",
     "Processor",
     "Queue",
     "Receipt",
+    "Refusal",
     "Request",
     "Response",
     "Timestamp",
@@ -173,16 +178,53 @@ class AsyncTransport(Protocol):
         ...
 
 
+class Refusal(msgspec.Struct, frozen=True, omit_defaults=True):
+    """
+    Why an event was refused, in Customer.io's words (TRACK-SPEC, 207: `reason`, `field`, `message`).
+
+    They may quote the event, so neither `str` nor the repr shows them; `text` is all of them in a line.
+    """
+
+    reason: str
+    field: str = ""
+    message: str = ""
+
+    @property
+    def text(self) -> str:
+        """What there is of them, in a line."""
+        return ": ".join(part for part in (self.reason, self.field, self.message) if part)
+
+    def __repr__(self) -> str:
+        return "Refusal(...)"
+
+    def __rich_repr__(self) -> Any:
+        yield ...
+
+
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that Customer.io refused, and why, in its words."""
+    """An event that Customer.io refused, why, and when (Unix seconds)."""
 
     envelope: Envelope
     item: bytes
-    why: str
+    why: Refusal
+    refused_at: float
 
     def __repr__(self) -> str:
         return f"DeadLetter({self.envelope.event_id})"
+
+
+class KeptLetters(Collection[DeadLetter], Protocol):
+    """Dead letters where they are kept, oldest first."""
+
+    def remove(self, event_ids: Collection[str] | None = None, *, until: float = math.inf) -> int:
+        """
+        Forget letters, all by default, that were refused until then (Unix seconds). Returns how many.
+
+        Raises:
+            OSError: the disk does not allow it.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -227,6 +269,10 @@ class Queue(Protocol):
 
     blocks: bool
     """Whether `put` may hold a caller up when the queue is full."""
+    is_shared: bool
+    """Whether events outlive the process: others may have left some here, and find what this one leaves."""
+    kept: int
+    """How many events outlived it, once it is abandoned."""
 
     @property
     def depth(self) -> int:
@@ -259,7 +305,7 @@ class Queue(Protocol):
         ...
 
     @property
-    def dead_letters(self) -> Collection[DeadLetter]:
+    def dead_letters(self) -> KeptLetters:
         """What Customer.io refused."""
         ...
 
@@ -283,6 +329,14 @@ class Queue(Protocol):
         """These were delivered. Returns how many of them the queue still held."""
         ...
 
+    def tend(self, *, closing: bool) -> float:
+        """
+        Look after what other processes left, where the queue is shared; when closing, leave that to others.
+
+        Returns the seconds until the next time.
+        """
+        ...
+
     def nack(self, lease: Lease) -> None:
         """Take what is not settled back, in its old place: it goes out again before anything newer of its lanes."""
         ...
@@ -291,8 +345,21 @@ class Queue(Protocol):
         """Give these up. Returns how many of them the queue still held."""
         ...
 
-    def dead_letter(self, lease: Lease, index: int, why: str) -> bool:
+    def dead_letter(self, lease: Lease, index: int, why: Refusal) -> bool:
         """Keep this one aside with Customer.io's reason. Returns whether the queue still held it."""
+        ...
+
+    def purge(self, who: bytes) -> None:
+        """
+        What waits for whom these identifiers name, as the wire has them, is dropped when its turn comes.
+
+        Raises:
+            OSError: other processes cannot be told.
+        """
+        ...
+
+    def is_purged(self, entry: Entry) -> bool:
+        """Whether this one must not be sent any more."""
         ...
 
     def abandon(self, reason: DropReason) -> int:

@@ -7,11 +7,12 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
-from .._events import Entry, Envelope
+from .._events import Envelope
 from .._ids import Clock
 from .._notices import Notices
 from .._settings import is_loopback
@@ -20,7 +21,7 @@ from .._telemetry import Telemetry
 from ..delivery.drive import Sender
 from ..delivery.flow import Settlement
 from ..delivery.pause import SharedPause
-from ..typing import Lease, Queue
+from ..typing import Entry, Lease, Queue, Refusal
 from ..wire.outcome import Outcome, Verdict
 from ._suspects import CRASHES, Suspects, wait_after
 
@@ -86,6 +87,21 @@ class Bell:
         self._clock.wait(self._changed, min(seconds, _LONGEST_WAIT))
 
 
+class _Lives(Sequence[float]):
+    """Seconds that each event may still wait: none for one that is purged while its batch is tried again."""
+
+    def __init__(self, entries: Sequence[Entry], queue: Queue, lives: list[float]) -> None:
+        self._entries = entries
+        self._queue = queue
+        self._lives = lives
+
+    def __getitem__(self, index: Any) -> Any:
+        return -math.inf if self._queue.is_purged(self._entries[index]) else self._lives[index]
+
+    def __len__(self) -> int:
+        return len(self._lives)
+
+
 class Courier:
     """
     Delivers leases, several at once if several threads ask, and settles what became of each event.
@@ -138,7 +154,7 @@ class Courier:
                 self._notices.trouble("worker", "failed", "delivery failed with %s; trying again", what)
                 if (culprit := left.failed()) is not None:
                     why = f"its delivery failed with {what}, {CRASHES} times"
-                    self._queue.dead_letter(lease, culprit, why)
+                    self._queue.dead_letter(lease, culprit, Refusal(why))
                     event_id = lease.entries[culprit][0].event_id
                     self._notices.trouble("refused", "crashed", "event %s is kept aside: %s", event_id, why)
                 if not self._recover(left):
@@ -208,6 +224,11 @@ class Courier:
     def _settle(self, lease: Lease, part: Sequence[int], settlement: Settlement) -> None:
         """What became of the events at these places of the lease."""
         delivered = self._queue.ack(lease, [part[index] for index in settlement.delivered])
+        expired = [part[index] for index in settlement.expired]
+        # Before the rest: of whoever was purged meanwhile no dead letter is made.
+        given_up = [*expired, *(part[index] for index in settlement.refused)]
+        purged = [index for index in given_up if self._queue.is_purged(lease.entries[index])]
+        self._queue.drop(lease, purged, DropReason.PURGED)
         for index, why in settlement.refused.items():
             if self._queue.dead_letter(lease, part[index], why):
                 # The reason is the server's text and stays with the dead letter: a log must not repeat what it may
@@ -216,7 +237,7 @@ class Courier:
                 self._notices.trouble(
                     "refused", "refused", "Customer.io refused event %s: see the dead letters", event_id
                 )
-        if self._queue.drop(lease, [part[index] for index in settlement.expired], DropReason.EXPIRED):
+        if self._queue.drop(lease, expired, DropReason.EXPIRED):
             self._notices.trouble("expired", "expired", "events waited longer than max_age and are dropped")
         if settlement.exhausted:
             self._queue.drop(lease, [part[index] for index in settlement.exhausted], settlement.given_up_for)
@@ -227,11 +248,9 @@ class Courier:
     def _attempt_timeout(self) -> float:
         return min(self._sender.timeout, max(0.05, self._bell.end - self._clock.monotonic()))
 
-    def _lives(self, entries: Sequence[Entry]) -> list[float] | None:
-        if self._max_age is None:
-            return None
-        now = self._clock.time()
-        return [envelope.captured_at + self._max_age - now for envelope, _ in entries]
+    def _lives(self, entries: Sequence[Entry]) -> Sequence[float]:
+        age, now = math.inf if self._max_age is None else self._max_age, self._clock.time()
+        return _Lives(entries, self._queue, [envelope.captured_at + age - now for envelope, _ in entries])
 
     def pause(self, seconds: float, because: Outcome | None) -> bool:
         """Wait; False when the end comes before, and from then on."""

@@ -126,6 +126,11 @@ class DirectBackend:
         """Wait for events that a helper thread delivers."""
         return self._aside is None or self._aside.flush(timeout)
 
+    def purge(self, who: bytes) -> None:
+        """Send nothing of whom these identifiers name that a helper thread still holds."""
+        if self._aside is not None:
+            self._aside.purge(who)
+
     def close(self, timeout: float) -> None:
         """The same, and give connections back."""
         if self._aside is not None:

@@ -12,7 +12,7 @@ import contextvars
 import math
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from .._events import Envelope, Receipt
@@ -22,11 +22,12 @@ from .._notices import Notices
 from .._stats import DropReason
 from .._telemetry import Telemetry
 from ..delivery.drive import Sender
-from ..typing import DeadLetter, Front, Lease, Queue
+from ..typing import Front, KeptLetters, Lease, Queue
 from ._courier import Bell, Courier
 from ._exit import Shutdown, at_child_exit, at_exit, is_exiting
 
 _RESTART_SECONDS = 1.0
+_LATE = "%d event(s) were not delivered within %.1f s of closing and %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class QueuedBackend:
         self._flush_to = 0
 
     @property
-    def dead_letters(self) -> Collection[DeadLetter]:
+    def dead_letters(self) -> KeptLetters:
         """What Customer.io refused."""
         return self.queue.dead_letters
 
@@ -134,6 +135,10 @@ class QueuedBackend:
         oldest = self.queue.oldest
         return None if oldest is None else self._clock.monotonic() - oldest
 
+    def purge(self, who: bytes) -> None:
+        """Send nothing more of whom these identifiers name; raises `OSError` as the queue does."""
+        self.queue.purge(who)
+
     def wake(self) -> None:
         """Have a worker run, for what is queued or parked."""
         if is_exiting():
@@ -144,11 +149,17 @@ class QueuedBackend:
         else:
             self._start()
 
+    def begin(self) -> None:
+        """Take over what other processes left, before there is an event of this one's."""
+        if self.queue.is_shared and not self._staffed:
+            self._start()
+
     def flush(self, timeout: float) -> bool:
         """Wait until everything emitted before the call is settled."""
         target = self.queue.tail
         deadline = self._clock.monotonic() + _bounded(timeout)
         self._revive()
+        self.begin()
         if not self._staffed and self.queue.head < target:
             self._start()
             if not self._workers:
@@ -170,7 +181,7 @@ class QueuedBackend:
 
     def close(self, timeout: float) -> None:
         """
-        Deliver what waits, for at most `timeout` seconds; what is left is dropped{shutdown_timeout}.
+        Deliver what waits, for at most `timeout` seconds; what is left and would be lost is dropped{shutdown_timeout}.
 
         Who closes while another does waits for it, within its own timeout.
         """
@@ -218,9 +229,10 @@ class QueuedBackend:
                 self._workers, self._staffed = alive, bool(alive)
 
     def _abandon(self, timeout: float) -> None:
-        if left := self.queue.abandon(DropReason.SHUTDOWN_TIMEOUT):
-            message = "%d event(s) were not delivered within %.1f s of closing and are dropped"
-            self._notices.trouble("shutdown", "late", message, left, timeout)
+        lost = self.queue.abandon(DropReason.SHUTDOWN_TIMEOUT)
+        for count, what in ((lost, "are dropped"), (self.queue.kept, "stay for another process")):
+            if count:
+                self._notices.trouble("shutdown", what, _LATE, count, timeout, what)
 
     def _drain(self, timeout: float) -> None:
         """Deliver in this thread what waits, where there can be no other."""
@@ -309,7 +321,7 @@ class QueuedBackend:
     def _next(self, me: int) -> Lease | None:
         """Wait until a batch is due and lease it; None when closing and nothing is left to do, or no time is."""
         while True:
-            sweep_in = _swept(self.sweep, self._notices, self._pace.flush_interval)
+            sweep_in = _swept(self.sweep, self.queue, self._bell, self._notices, self._pace.flush_interval)
             # Read before looking: what changes in between must not be slept through.
             rounds = self._bell.rounds
             # Outside of the bell: a signal handler may hold the queue's lock while it waits for this one.
@@ -354,10 +366,10 @@ _PINNED: set[QueuedBackend] = set()
 """Those that hold events and have no thread that would keep them alive."""
 
 
-def _swept(sweep: Callable[[], float], notices: Notices, otherwise: float) -> float:
-    """What is parked for too long is settled. Returns the seconds until the next time."""
+def _swept(sweep: Callable[[], float], queue: Queue, bell: Bell, notices: Notices, otherwise: float) -> float:
+    """Settle what is parked for too long, and have the queue tended. Returns the seconds until the next time."""
     try:
-        return sweep()
+        return min(sweep(), queue.tend(closing=bell.closing))
     except BaseException as error:  # noqa: BLE001 - a dead worker would lose every later event
         notices.trouble("worker", "sweep", "parked events could not be settled: %s", type(error).__name__)
         return otherwise

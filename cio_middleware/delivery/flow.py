@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from .._events import Entry
 from .._stats import DropReason
-from ..typing import Answer, Request
+from ..typing import Answer, Refusal, Request
 from ..wire import track
 from ..wire.outcome import Outcome, Verdict, read
 from .retry import RetryPolicy
@@ -56,7 +56,7 @@ class Settlement:
 
     base_url: str
     delivered: list[int] = field(default_factory=list)
-    refused: dict[int, str] = field(default_factory=dict, repr=False)
+    refused: dict[int, Refusal] = field(default_factory=dict, repr=False)
     expired: list[int] = field(default_factory=list)
     exhausted: list[int] = field(default_factory=list)
     released: list[int] = field(default_factory=list)
@@ -108,7 +108,7 @@ def deliver(
         if outcome.verdict is Verdict.TAKEN:
             delivery.take(part, outcome)
         elif len(part) == 1:
-            delivery.settlement.refused[part[0]] = outcome.refused.get(0, outcome.error)
+            delivery.settlement.refused[part[0]] = outcome.refused.get(0, Refusal(outcome.error))
         elif part:
             # One of these is at fault; halving finds it in about 2 log2(n) requests and delivers the others in order.
             middle = len(part) // 2

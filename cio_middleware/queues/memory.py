@@ -8,15 +8,17 @@ it cannot be counted twice.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from .._events import Entry, Envelope, Receipt
 from .._fork import WATCH
 from .._ids import Clock
 from .._stats import DropReason, Ledger
-from ..typing import DeadLetter, Front, Lease
+from ..typing import DeadLetter, Front, Lease, Refusal
+from .purges import Purge, Purges
 from .window import Waiting, Window
 
 DEAD_LETTERS = 1000
@@ -27,8 +29,11 @@ _BLOCK_SECONDS = 1.0
 class DeadLetters:
     """The newest events that were refused, at most so many and so many bytes; what falls out is counted as dropped."""
 
-    def __init__(self, ledger: Ledger, keep: int = DEAD_LETTERS, keep_bytes: int = DEAD_LETTER_BYTES) -> None:
+    def __init__(
+        self, ledger: Ledger, clock: Clock, keep: int = DEAD_LETTERS, keep_bytes: int = DEAD_LETTER_BYTES
+    ) -> None:
         self._ledger = ledger
+        self._clock = clock
         self._keep = keep
         self._keep_bytes = keep_bytes
         self.after_fork()
@@ -40,11 +45,11 @@ class DeadLetters:
         self._bytes = 0
         self._lock = threading.RLock()
 
-    def add(self, entry: Entry, why: str) -> None:
+    def add(self, entry: Entry, why: Refusal) -> None:
         """Keep a pending event aside."""
         fallen = 0
         with self._lock:
-            self._kept.append(DeadLetter(*entry, why))
+            self._kept.append(DeadLetter(*entry, why, self._clock.time()))
             self._bytes += len(entry[1])
             while len(self._kept) > self._keep or (self._bytes > self._keep_bytes and len(self._kept) > 1):
                 self._bytes -= len(self._kept.popleft().item)
@@ -52,6 +57,15 @@ class DeadLetters:
         self._ledger.dead_letter()
         if fallen:
             self._ledger.evict(DropReason.DEAD_LETTERS_FULL, fallen)
+
+    def remove(self, event_ids: Collection[str] | None = None, *, until: float = math.inf) -> int:
+        """Forget letters, all by default, that were refused until then. Returns how many."""
+        with self._lock:
+            kept = [each for each in self._kept if not is_meant(each, event_ids, until)]
+            gone = len(self._kept) - len(kept)
+            self._kept = deque(kept)
+            self._bytes = sum(len(each.item) for each in kept)
+        return gone
 
     def __iter__(self) -> Iterator[DeadLetter]:
         return iter(tuple(self._kept))
@@ -63,6 +77,11 @@ class DeadLetters:
         return letter in self._kept
 
 
+def is_meant(letter: DeadLetter, event_ids: Collection[str] | None, until: float) -> bool:
+    """Whether a letter is among those that are to be removed."""
+    return letter.refused_at <= until and (event_ids is None or letter.envelope.event_id in event_ids)
+
+
 class MemoryQueue:
     """
     Takes events from any thread and hands them out, as `Window` says, on at most `max_in_flight` leases.
@@ -70,6 +89,9 @@ class MemoryQueue:
     No other lock is ever taken inside this one, the ledger's included: a signal handler that captures an event may run
     in the middle of any of these methods, with whatever locks its thread holds.
     """
+
+    is_shared = False
+    kept = 0
 
     def __init__(
         self,
@@ -89,8 +111,10 @@ class MemoryQueue:
         self._max_in_flight = max_in_flight
         self._ledger = ledger
         self._now = clock.monotonic
+        self._time = clock.time
+        self._purges = Purges()
         self.blocks = overflow == "block"
-        self.dead_letters = DeadLetters(ledger) if dead_letters is None else dead_letters
+        self.dead_letters = DeadLetters(ledger, clock) if dead_letters is None else dead_letters
         self.after_fork()
         WATCH.add(self)
 
@@ -165,9 +189,25 @@ class MemoryQueue:
 
     def lease(self, max_events: int, max_bytes: int) -> Lease | None:
         """Hand out the oldest events that may leave and fit one request."""
+        purged = 0
         # Short work under the lock: whoever captures an event meanwhile waits for it.
         with self._lock:
-            return self._window.lease(max_events, max_bytes)
+            lease = self._window.lease(max_events, max_bytes)
+            while lease is not None and (gone := self._purges.among(lease.entries)):
+                purged += self._settle(lease, gone)
+                self._window.nack(lease)
+                lease = self._window.lease(max_events, max_bytes)
+        if purged:
+            self._ledger.drop(DropReason.PURGED, purged)
+        return lease
+
+    def purge(self, who: bytes) -> None:
+        """What waits for them is dropped when its turn comes."""
+        self._purges.add(Purge.of(who, self._time()))
+
+    def is_purged(self, entry: Entry) -> bool:
+        """Whether this one must not be sent any more."""
+        return self._purges.covers(entry)
 
     def ack(self, lease: Lease, indexes: Sequence[int]) -> int:
         """These were delivered."""
@@ -184,13 +224,18 @@ class MemoryQueue:
             self._ledger.drop(reason, held)
         return held
 
-    def dead_letter(self, lease: Lease, index: int, why: str) -> bool:
+    def dead_letter(self, lease: Lease, index: int, why: Refusal) -> bool:
         """Keep this one aside."""
         with self._lock:
             held = self._settle(lease, [index])
         if held:
             self.dead_letters.add(lease.entries[index], why)
         return held > 0
+
+    def tend(self, *, closing: bool) -> float:
+        """Nothing to look after: what is in memory is in nobody else's."""
+        del closing
+        return math.inf
 
     def nack(self, lease: Lease) -> None:
         """Take what is not settled back, in its old place."""

@@ -105,9 +105,9 @@ class _Batch:
         self.out: dict[int, Placed] = {}
 
     @property
-    def first(self) -> int:
-        """The place of its first event that is not settled."""
-        return next(iter(self.out.values()))[0] if self.out else self.back[0][0]
+    def first(self) -> Placed:
+        """Its first event that is not settled."""
+        return next(iter(self.out.values())) if self.out else self.back[0]
 
 
 def _at_work(method: Callable[Concatenate[Window, P], R]) -> Callable[Concatenate[Window, P], R]:
@@ -170,6 +170,13 @@ class Window:
     def head(self) -> int:
         """The place of the first event that is not settled; `tail` when all are."""
         return self._head()
+
+    @property
+    @_at_work
+    def first(self) -> Waiting | None:
+        """The event at `head`."""
+        first = self._first_left()
+        return None if first is None else first[1]
 
     @property
     @_at_work
@@ -248,15 +255,23 @@ class Window:
             self._release(_none_left(batch.lanes, settled))
         return settled
 
-    @_at_work
-    def nack(self, lease: Lease) -> None:
-        """Take what is not settled back, in its old place."""
+    def holds(self, lease: Lease, index: int) -> bool:
+        """Whether this one is leased and not settled."""
         batch = self._leases.get(lease)
-        if batch is not None:
-            self.ready += len(batch.out)
-            batch.back = [*batch.out.values(), *batch.back]
-            batch.out = {}
-            self._end(batch)
+        return batch is not None and index in batch.out
+
+    @_at_work
+    def nack(self, lease: Lease) -> list[Waiting]:
+        """Take what is not settled back, in its old place. Returns what came back."""
+        batch = self._leases.get(lease)
+        if batch is None:
+            return []
+        back = list(batch.out.values())
+        self.ready += len(back)
+        batch.back = [*back, *batch.back]
+        batch.out = {}
+        self._end(batch)
+        return [event for _, event in back]
 
     @_at_work
     def evict(self) -> Waiting | None:
@@ -285,13 +300,15 @@ class Window:
         self._first += 1
         return self.waiting.popleft()
 
-    def clear(self) -> None:
-        """Forget everything. Leases that are out settle nothing any more."""
+    def clear(self) -> list[Waiting]:
+        """Forget everything, and return it. Leases that are out settle nothing any more."""
+        kept = list(self)
         self._first = self.tail
         self.waiting.clear()
-        for kept in (self._lines, self._free, self._batches, self._leases, self._busy, self._reaches):
-            kept.clear()
+        for each in (self._lines, self._free, self._batches, self._leases, self._busy, self._reaches):
+            each.clear()
         self.ready = self._held = 0
+        return kept
 
     @_at_work
     def __iter__(self) -> Iterator[Waiting]:
@@ -299,6 +316,15 @@ class Window:
         placed = [placed for batch in self._batches for placed in (*batch.out.values(), *batch.back)]
         placed += [placed for line in self._lines.values() for placed in line]
         return iter([*(event for _, event in placed), *self.waiting])
+
+    def _first_left(self) -> Placed | None:
+        # What a lane holds back comes after an event of that lane that is out.
+        firsts = [batch.first for batch in self._batches]
+        if (free := self._first_free()) is not None:
+            firsts.append(free)
+        elif self.waiting:
+            firsts.append((self._first, self.waiting[0]))
+        return min(firsts, key=_place, default=None)
 
     def _returned(self) -> _Batch | None:
         """The oldest batch that came back and may go out again."""
@@ -316,9 +342,8 @@ class Window:
         return len(self._reaches) < self._limit
 
     def _head(self) -> int:
-        # What a lane holds back comes after an event of that lane that is out.
-        free = self._first_free()
-        return min([self._first if free is None else free[0], *(batch.first for batch in self._batches)])
+        first = self._first_left()
+        return self.tail if first is None else first[0]
 
     def _first_free(self) -> Placed | None:
         """The first event that was passed over and whose lane is free by now."""

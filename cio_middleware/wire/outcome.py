@@ -8,7 +8,7 @@ by the vendor's engineers in the threads cited in the documentation).
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from ..typing import Answer, Failure, Response
+from ..typing import Answer, Failure, Refusal, Response
 from .regions import moved_to
 
 MIN_RETRY_AFTER, MAX_RETRY_AFTER = 1.0, 600.0
@@ -54,7 +54,7 @@ class Outcome:
     verdict: Verdict
     status: int | None = None
     error: str = ""
-    refused: Mapping[int, str] = field(default_factory=dict, repr=False)
+    refused: Mapping[int, Refusal] = field(default_factory=dict, repr=False)
     retry_after: float | None = None
     base_url: str | None = None
 
@@ -117,7 +117,7 @@ def _success(answer: Response, count: int | None) -> Outcome:
     if count == 1:
         # Whatever the index says, there is nothing else that it could be about.
         return Outcome(Verdict.TAKEN, status, "rejected", {0: why})
-    refused: dict[int, str] = {}
+    refused: dict[int, Refusal] = {}
     for error in errors if isinstance(errors, list) else [None]:
         index = _index(error, count)
         if index is None:
@@ -170,25 +170,28 @@ def _json(body: bytes) -> Any:
         return None
 
 
-def _why(decoded: Any, otherwise: str) -> str:
+def _why(decoded: Any, otherwise: str) -> Refusal:
     """Customer.io's own words for a refused request, in either of its two forms."""
     if not isinstance(decoded, dict):
-        return otherwise
+        return Refusal(otherwise)
     if errors := decoded.get("errors"):
         return _describe(errors[0] if isinstance(errors, list) else errors)
     meta = decoded.get("meta")
     if not isinstance(meta, dict):
-        return otherwise
+        return Refusal(otherwise)
     errors = meta.get("errors") or meta.get("error")
-    return _line(errors if isinstance(errors, list) else [errors], "; ") or otherwise
+    lines = filter(None, map(_line, errors if isinstance(errors, list) else [errors]))
+    return Refusal("; ".join(lines)[:_WHY_CHARACTERS] or otherwise)
 
 
-def _describe(error: Any) -> str:
-    parts = [error.get(key) for key in ("reason", "field", "message")] if isinstance(error, dict) else [error]
-    return _line(parts, ": ") or "refused"
+def _describe(error: Any) -> Refusal:
+    if not isinstance(error, dict):
+        return Refusal(_line(error) or "refused")
+    described = Refusal(_line(error.get("reason")), _line(error.get("field")), _line(error.get("message")))
+    return described if described.text else Refusal("refused")
 
 
-def _line(parts: Sequence[Any], between: str) -> str:
-    """Texts from outside as one short line, fit for a log."""
-    joined = between.join(part[:_WHY_CHARACTERS] for part in parts if isinstance(part, str) and part)
-    return "".join(char if char.isprintable() else " " for char in joined[:_WHY_CHARACTERS])
+def _line(text: object) -> str:
+    """A text from outside as one short line; empty for what is no text."""
+    found = text[:_WHY_CHARACTERS] if isinstance(text, str) else ""
+    return "".join(char if char.isprintable() else " " for char in found)
