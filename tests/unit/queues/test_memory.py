@@ -17,7 +17,7 @@ from cio_middleware._stats import DropReason, Ledger
 from cio_middleware.queues import window
 from cio_middleware.queues.memory import DeadLetters, MemoryQueue
 from cio_middleware.testing.clock import ManualClock
-from cio_middleware.typing import Front, Lease
+from cio_middleware.typing import Front, Lease, Refusal
 
 
 def envelope(name: object, route: Route = "batch") -> Envelope:
@@ -195,10 +195,10 @@ def test_a_place_settles_once():
 def test_dead_letters_keep_the_newest_and_count_the_rest():
     """The ring of refused events is bounded; what falls out becomes a drop with its own reason."""
     ledger = Ledger()
-    letters = DeadLetters(ledger, keep=2)
+    letters = DeadLetters(ledger, ManualClock(), keep=2)
     for name in "abc":
         ledger.capture()
-        letters.add((envelope(name), b"{}"), "why")
+        letters.add((envelope(name), b"{}"), Refusal("why"))
     assert [letter.envelope.event_id for letter in letters] == ["b", "c"]
     stats = ledger.read()
     assert stats.balanced
@@ -297,7 +297,7 @@ class BusyDay:
     def evening(self) -> None:
         """What is left is delivered, but for one event of each lease."""
         while (lease := self.filled.queue.lease(3, 10_000)) is not None:
-            self.filled.queue.dead_letter(lease, 1, "why")
+            self.filled.queue.dead_letter(lease, 1, Refusal("why"))
             self.ack(lease, *{0, 2} & set(range(len(lease.entries))))
 
 
@@ -423,7 +423,7 @@ class QueueModel(RuleBasedStateMachine):
         elif how == "drop":
             assert queue.drop(lease, [index], DropReason.EXPIRED) == fresh
         elif index < len(lease.entries):
-            assert queue.dead_letter(lease, index, "why") == fresh
+            assert queue.dead_letter(lease, index, Refusal("why")) == fresh
         self.settled += fresh
 
     @rule(lease=consumes(leases))
