@@ -120,10 +120,11 @@ def _serve() -> Iterator[Callable[..., RawServer]]:
         server.close()
 
 
-@pytest.fixture(name="queue", params=["memory"])
-def _queue(request) -> dict[str, str]:
+@pytest.fixture(name="queue", params=["memory", "spool"])
+def _queue(request, tmp_path) -> dict[str, str]:
     """Which queue the processes of a test use, as variables of their environment."""
-    return {"CUSTOMERIO_QUEUE": request.param}
+    spool = {"CUSTOMERIO_SPOOL_DIR": str(tmp_path / "spool"), "CUSTOMERIO_SPOOL_MIN_FREE_BYTES": "0"}
+    return {"CUSTOMERIO_QUEUE": request.param, **(spool if request.param == "spool" else {})}
 
 
 @pytest.fixture(name="run")

@@ -118,13 +118,15 @@ def test_41_the_hook_of_the_how_to_page_reports_what_became_of_the_events(kind, 
     assert "events: 3 delivered, 0 dropped" in server.said
 
 
-def test_52_lifespan_hook_and_exit_share_one_deadline(gunicorn, recipe, sandbox):
+def test_52_lifespan_hook_and_exit_share_one_deadline(gunicorn, recipe, sandbox, queue):
     """When Customer.io hangs, the lifespan's end uses the time up; `worker_exit` and the exit after it do not wait."""
     sandbox.faults.script(["hang*"])
     server = gunicorn("uvicorn", "--max-requests", "1", "--config", recipe, CUSTOMERIO_SHUTDOWN_TIMEOUT="1")
     server.get(0)
-    server.until_it_says("events: 0 delivered, 1 dropped")
+    lost = queue["CUSTOMERIO_QUEUE"] == "memory"
+    server.until_it_says(f"events: 0 delivered, {int(lost)} dropped")
 
     assert server.stop() == 0
     assert "1 event(s) were not delivered before the shutdown" in server.said
-    assert "1 event(s) were not delivered within 0.1 s of closing" in server.said
+    what = "are dropped" if lost else "stay for another process"
+    assert f"1 event(s) were not delivered within 0.1 s of closing and {what}" in server.said
