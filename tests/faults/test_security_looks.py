@@ -52,12 +52,15 @@ def example(kind: type) -> Any:
         cio.Stats: cio.Stats,
         cio.bound: lambda: cio.bound({"it": CANARY}, person=CANARY),
         CustomerIOMiddleware: lambda: CustomerIOMiddleware(_app),
-        cio_typing.DeadLetter: lambda: cio_typing.DeadLetter(ENVELOPE, CANARY.encode(), CANARY),
+        cio_typing.DeadLetter: lambda: cio_typing.DeadLetter(
+            ENVELOPE, CANARY.encode(), cio_typing.Refusal(CANARY), 1.0
+        ),
         cio_typing.Envelope: lambda: ENVELOPE,
         cio_typing.Failure: lambda: cio_typing.Failure("builtins.TimeoutError"),
         cio_typing.Front: lambda: cio_typing.Front(1, 2, 3.0),
         cio_typing.Lease: lambda: cio_typing.Lease([(ENVELOPE, CANARY.encode())]),
         cio_typing.Receipt: cio_typing.Receipt,
+        cio_typing.Refusal: lambda: cio_typing.Refusal(CANARY, CANARY, CANARY),
         cio_typing.Request: lambda: cio_typing.Request(f"/{CANARY}", "/{id}", CANARY.encode(), 1),
         cio_typing.Response: lambda: cio_typing.Response(200, {"location": CANARY}, CANARY.encode()),
     }
@@ -141,7 +144,8 @@ SUSPECT = re.compile(r"\b(str|bytes|bytearray|Raw|Any|object|dict|Mapping|Sequen
 LOOKED_AT = {
     "Envelope.event_id", "Failure.error", "Metrics.component", "Outcome.base_url", "Outcome.error", "Overlay.owner",
     "Envelope.carrier", "Overlay.problem", "Parked.carrier", "Plan.name", "Plan.when", "Send.base_url",
-    "Sender.base_url", "Settlement.base_url", "Stats.dropped", "_Makers.async_http_client", "_Makers.http_client",
+    "Sender.base_url", "Settlement.base_url", "SpoolSettings.destination", "SpoolSettings.fsync", "SpoolSettings.path",
+    "Stats.dropped", "_Makers.async_http_client", "_Makers.http_client",
     "_Run.chance", "_Run.successor", "_Run.time", "_Topic.state",
 }  # fmt: skip
 

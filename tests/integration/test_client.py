@@ -98,6 +98,10 @@ async def test_aflush_on_a_loop_says_nothing(client, caplog):
 class Broken(NullBackend):
     """A backend that breaks its contract."""
 
+    def begin(self):
+        """Raise what may quote a person."""
+        raise LookupError("canary")
+
     def flush(self, timeout):
         """Raise what may quote a person."""
         raise LookupError("canary")
@@ -112,15 +116,16 @@ class Broken(NullBackend):
 
 
 def test_what_a_backend_raises_stays_in_the_client(make_client, caplog):
-    """`flush` is False, `close` goes on to its end, and the log names type and method once each."""
+    """A server starts, `flush` is False, `close` goes on to its end, and the log names type and method once each."""
     client = make_client(backend=Broken())
+    client.begin()
     assert client.flush() is False
     assert client.flush() is False
     stats = client.close()
 
     assert stats.balanced
     assert [record.getMessage() for record in caplog.records] == [
-        "backend Broken raised LookupError in flush()", "backend Broken raised LookupError in close()"
+        f"backend Broken raised LookupError in {method}()" for method in ("begin", "flush", "close")
     ]  # fmt: skip
     with pytest.raises(cio.ClosedError):
         client.flush()
@@ -225,4 +230,4 @@ async def test_dead_letters_of_the_direct_backend_are_those_of_its_helper_too(ma
 
 def test_a_backend_without_dead_letters_has_none(make_client):
     """One of somebody else's need not keep any."""
-    assert make_client(backend=NullBackend()).dead_letters == ()
+    assert list(make_client(backend=NullBackend()).dead_letters) == []

@@ -169,7 +169,7 @@ def test_a_refused_item_is_kept_with_its_reason(client, sandbox, caplog):
         assert client.flush(5)
     (letter,) = client.dead_letters
     assert letter.envelope.event_id == ids[1]
-    assert letter.why
+    assert letter.why.reason
     stats = client.stats()
     assert (stats.delivered, stats.dead_lettered) == (2, 1)
     assert ids[1] in caplog.text

@@ -6,10 +6,12 @@ import copy
 import dataclasses
 import functools
 import json
+import os
 import pickle
 import pprint
 import traceback
 import warnings
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -128,11 +130,32 @@ def test_other_variables_are_no_concern_of_ours():
 
 # -------------------------------------------------------------------------------------------------------- what is wrong
 
+SPOOL: dict[str, Any] = {"queue": "spool", "spool_dir": "/var/lib/shop/events"}
 WRONG = {
     "region": ({"region": "ue"}, "region is 'ue': type one of us, eu."),
     "region-near": ({"region": "EU"}, "Did you mean 'eu'?"),
     "region-long": ({"region": "euu"}, "Did you mean 'eu'?"),
-    "queue": ({"queue": "memry"}, "queue is 'memry': type one of memory. Did you mean 'memory'?"),
+    "queue": ({"queue": "memry"}, "queue is 'memry': type one of memory, spool. Did you mean 'memory'?"),
+    "spool": ({"queue": "spool"}, 'queue="spool" needs spool_dir: type a directory on a local disk'),
+    "spool-empty": ({"queue": "spool", "spool_dir": ""}, 'queue="spool" needs spool_dir'),
+    "spool-number": ({"queue": "spool", "spool_dir": 5}, "spool_dir is a int: type a directory"),
+    "spool-bytes": ({"queue": "spool", "spool_dir": b"/x"}, "spool_dir is a bytes: type a directory"),
+    "spool-relative": ({"queue": "spool", "spool_dir": "events"}, "spool_dir is 'events', which is no absolute path"),
+    "spool-home": ({"queue": "spool", "spool_dir": "~/events"}, "which is no absolute path"),
+    "spool-nul": ({"queue": "spool", "spool_dir": "/a\0b"}, "which is no absolute path"),
+    "spool-dir-alone": ({"spool_dir": "/x"}, 'queue is not spool: type queue="spool", or leave spool_dir out'),
+    "spool-evicts": ({**SPOOL, "overflow": "drop_oldest"}, "overflow cannot be drop_oldest: type drop_newest"),
+    "spool-blocks": ({**SPOOL, "overflow": "block"}, "overflow cannot be block: type drop_newest"),
+    "spool-small": (
+        {**SPOOL, "spool_max_bytes": 10},
+        "spool_max_bytes is 10: type a whole number of at least 1000000.",
+    ),
+    "spool-free": (
+        {**SPOOL, "spool_min_free_bytes": -1},
+        "spool_min_free_bytes is -1: type a whole number of at least",
+    ),
+    "spool-fsync": ({**SPOOL, "fsync": "allways"}, "type one of interval, always, off. Did you mean 'always'?"),
+    "spool-error": ({**SPOOL, "on_spool_error": "drop"}, "type one of memory, reject"),
     "overflow": ({"overflow": "drop_old"}, "Did you mean 'drop_oldest'?"),
     "on-error": ({"on_error": "ignore"}, "type one of log, raise"),
     "anonymous-via": ({"anonymous_via": "v3"}, "type one of v1, v2"),
@@ -543,3 +566,34 @@ def test_no_configuration_error_shows_the_key_of_the_environment(enter, variable
 
     assert f"{variable.lower()} is" in str(error).lower()
     assert CANARY not in shown(error)
+
+
+# ---------------------------------------------------------------------------------------------------------- the spool
+
+
+@pytest.mark.parametrize("path", ["/var/lib/shop/events", Path("/var/lib/shop/events"), "/with a space/ünd"])
+def test_a_spool_may_be_anywhere_absolute(path):
+    """As text or as a path."""
+    assert problems(queue="spool", spool_dir=path) == ""
+
+
+def test_a_spool_may_be_large():
+    """Ten gigabytes, where an outage may last for days."""
+    assert problems(**SPOOL, spool_max_bytes=10 * 1024**3) == ""
+
+
+def test_events_on_a_spool_do_not_age_unless_somebody_says_so():
+    """The default of an hour is memory's; a number that was typed is meant, also when it is the same."""
+    assert Settings(**GOOD).longest_age == 3600.0
+    assert Settings(**GOOD, **SPOOL).longest_age is None
+    assert Settings(**GOOD, **SPOOL, max_age=3600.0).longest_age == 3600.0
+    assert Settings.from_env({"CUSTOMERIO_MAX_AGE": "3600"}, **GOOD, **SPOOL).longest_age == 3600.0
+    assert Settings(**GOOD, max_age=None).longest_age is None
+
+
+def test_without_the_locks_of_posix_there_is_no_spool(monkeypatch):
+    """Elsewhere it is said at the start, with what to type."""
+    monkeypatch.setattr(os, "name", "nt")
+    found = problems(**SPOOL)
+    monkeypatch.undo()
+    assert 'needs the file locks of POSIX, which this system does not have: type queue="memory".' in found

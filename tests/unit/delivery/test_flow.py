@@ -13,7 +13,7 @@ from cio_middleware._events import Envelope
 from cio_middleware._stats import DropReason
 from cio_middleware.delivery.flow import Send, Settlement, Sleep, Told, deliver
 from cio_middleware.delivery.retry import RetryPolicy
-from cio_middleware.typing import Answer, Failure, Response
+from cio_middleware.typing import Answer, Failure, Refusal, Response
 
 OURS = "https://track.customer.io"
 EU = "https://track-eu.customer.io"
@@ -94,7 +94,7 @@ def test_only_the_listed_items_of_a_207_are_refused():
     run = Run([status(207, body)])
     settlement = run(entries(3))
     assert settlement.delivered == [0, 2]
-    assert settlement.refused == {1: "invalid: name: too long"}
+    assert settlement.refused == {1: Refusal("invalid", "name", "too long")}
     assert len(run.sends) == 1
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cio_middleware.typing import Failure, Response
+from cio_middleware.typing import Failure, Refusal, Response
 from cio_middleware.wire.outcome import Outcome, Verdict, read, retry_after
 
 US, EU = "https://track.customer.io", "https://track-eu.customer.io"
@@ -51,9 +51,9 @@ def test_no_answer_means_later():
 
 
 ERROR = {"batch_index": 1, "reason": "invalid", "field": "attributes.x", "message": "too long"}
-WHY = "invalid: attributes.x: too long"
+WHY = Refusal("invalid", "attributes.x", "too long")
 
-SUCCESSES: dict[str, tuple[int, Any, Verdict, dict[int, str], str]] = {
+SUCCESSES: dict[str, tuple[int, Any, Verdict, dict[int, Refusal], str]] = {
     "200": (200, b"{}\n", TAKEN, {}, ""),
     "200-empty": (200, b"", TAKEN, {}, ""),
     "200-blank": (200, b" \r\n", TAKEN, {}, ""),
@@ -70,8 +70,8 @@ SUCCESSES: dict[str, tuple[int, Any, Verdict, dict[int, str], str]] = {
     "200-no-utf-8": (200, b'{"a":"\xff"}', BUSY, {}, "not_json"),
     "207": (207, {"errors": [ERROR]}, TAKEN, {1: WHY}, "rejected"),
     "207-several": (207, {"errors": [ERROR, {**ERROR, "batch_index": 0}]}, TAKEN, {0: WHY, 1: WHY}, "rejected"),
-    "207-all": (207, {"errors": [{"batch_index": n} for n in range(3)]}, TAKEN, dict.fromkeys(range(3), "refused"),
-                "rejected"),
+    "207-all": (207, {"errors": [{"batch_index": n} for n in range(3)]}, TAKEN,
+                {0: Refusal("refused"), 1: Refusal("refused"), 2: Refusal("refused")}, "rejected"),
     "207-empty-errors": (207, {"errors": []}, TAKEN, {}, ""),
     "207-without-errors": (207, {}, TAKEN, {}, ""),
     "207-empty": (207, b"", BUSY, {}, "not_json"),
@@ -124,7 +124,7 @@ def test_a_cut_off_answer_about_one_item_is_not_split_further():
 def test_an_error_in_the_answer_to_a_v1_call_refuses_it():
     """A single call is no batch: any error is about it."""
     outcome = judged(200, {"errors": [{"reason": "invalid"}]}, count=None)
-    assert (outcome.verdict, outcome.refused) == (REFUSED, {0: "invalid"})
+    assert (outcome.verdict, outcome.refused) == (REFUSED, {0: Refusal("invalid")})
     assert judged(200, count=None).verdict is TAKEN
 
 
@@ -155,9 +155,9 @@ WORDS: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize(("body", "why"), WORDS.values(), ids=WORDS)
 def test_the_reason_is_customer_io_s_own_words_on_one_line(body, why):
     """Both forms of the vendor's errors are read; the words are cut, and fit for a log."""
-    assert judged(400, body).refused == {0: why}
-    assert judged(422, body).refused == {0: why.replace("400", "422")}
-    assert judged(413, body).refused == {0: why.replace("answered 400", "too large")}
+    for status, otherwise in ((400, "answered 400"), (422, "answered 422"), (413, "too large")):
+        (refused,) = judged(status, body).refused.values()
+        assert refused.text == why.replace("answered 400", otherwise)
 
 
 REDIRECTS: dict[str, tuple[str, Verdict, str | None]] = {
@@ -292,7 +292,9 @@ def test_there_is_a_verdict_for_every_answer(status, body, headers, count):
     outcome = read(Response(status, headers, body, 0.0), US, count)
     assert outcome.verdict in Verdict
     assert all(0 <= index < (count or 1) for index in outcome.refused)
-    assert all(why and why.isprintable() and len(why) <= 300 for why in outcome.refused.values())
+    texts = [text for why in outcome.refused.values() for text in (why.reason, why.field, why.message)]
+    assert all(text.isprintable() and len(text) <= 300 for text in texts)
+    assert all(why.text for why in outcome.refused.values())
     assert outcome.retry_after is None or 1.0 <= outcome.retry_after <= 600.0
     assert outcome.base_url in {None, EU}
     assert (outcome.verdict is MOVED) == (outcome.base_url is not None)
