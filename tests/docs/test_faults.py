@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 PAGE = ROOT / "docs" / "explanation" / "faults.md"
 
-NOT_DONE_YET = set(range(54, 65))
-"""Their rows have a dash: the spool and the relay come with changes of their own."""
+NOT_DONE_YET = {63, 64}
+"""Their rows have a dash: Redis and its relay come with a change of their own."""
 
 ROW = re.compile(r"^\| (\d+) \| (.+?) \| (.+?) \| (.+?) \|$", flags=re.MULTILINE)
 NAMED = re.compile(r"`([^`]+\.py)::([^`]+)`")

@@ -17,6 +17,7 @@ SYBIL = Sybil(parsers=[PythonCodeBlockParser()], path=str(DOCS))
 BLOCKS = {
     "explanation/privacy.md": 1,
     "how-to/deploy.md": 4,
+    "how-to/dead-letters.md": 4,
     "how-to/flask.md": 2,
     "how-to/starlette.md": 7,
     "how-to/test-your-app.md": 4,

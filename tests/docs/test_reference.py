@@ -205,5 +205,5 @@ def test_every_metric_is_on_its_page():
     page = (ROOT / "docs/reference/metrics.md").read_text("utf-8")
     documented = set(re.findall(r"^\| `customerio\.client\.([a-z_.]+)`", page, re.MULTILINE))
     source = (ROOT / "cio_middleware/_metrics.py").read_text("utf-8")
-    ours = set(re.findall(r'"((?:event|send|queue)\.[a-z_.]+)"', source))
+    ours = set(re.findall(r'"((?:event|send|queue|spool)\.[a-z_.]+)"', source))
     assert documented == ours
