@@ -4,6 +4,7 @@ What the spool needs of a file system: an object, so that tests can crash one.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -104,6 +105,12 @@ class PosixFiles:
     @staticmethod
     def open(name: str, flags: int, mode: int = 0o600, *, at: int | None = None) -> int:
         """As `Files.open`."""
+        if flags & os.O_CREAT and not flags & os.O_EXCL:
+            with contextlib.suppress(FileNotFoundError):
+                return PosixFiles.open(name, flags & ~os.O_CREAT, at=at)
+            with contextlib.suppress(FileExistsError):  # somebody else was quicker
+                return PosixFiles.open(name, flags | os.O_EXCL, mode, at=at)
+            return PosixFiles.open(name, flags & ~os.O_CREAT, at=at)
         fd = os.open(name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=at)
         if flags & os.O_EXCL:
             # Not left to the umask. Only if it is new for sure: another one may be a planted link to somebody's file.

@@ -25,6 +25,8 @@ from .files import Files, is_network
 from .segment import is_plain
 
 _SEGMENT = re.compile(r"([0-9]+-[0-9a-f]{16})\.([0-9]{8})\.seg")
+_CLAIMS = 10
+"""How many adopters may be quicker than an owner at its own lock."""
 _LOCK = re.compile(r"([0-9]+-[0-9a-f]{16})\.lock")
 
 
@@ -66,8 +68,10 @@ class House:
         Raises:
             OSError: the lock could not be made.
         """
-        while True:
+        names: list[str] = []
+        while len(names) < _CLAIMS:
             name = new_name()
+            names.append(name)
             fd = self._files.open(f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_EXCL, at=self.live)
             try:
                 # An adopter may have been quicker, and may have taken the name away with the lock.
@@ -77,6 +81,11 @@ class House:
                 with contextlib.suppress(OSError):
                     self._files.unlink(f"{name}.lock", at=self.live)
                 raise
+        # No adopter is that quick: this file system does not know a file again by its name.
+        for name in names:
+            with contextlib.suppress(OSError):
+                self._files.unlink(f"{name}.lock", at=self.live)
+        raise OSError(errno.ENOLCK, "no lock can be had")
 
     def orphans(self, but: set[str]) -> Iterator[Owner]:
         """

@@ -119,6 +119,18 @@ def test_a_name_that_an_adopter_was_quicker_to_lock_is_not_claimed():
     assert len(files.opened) == opened + 5
 
 
+def test_a_file_system_that_does_not_know_a_file_again_is_a_failure():
+    """Where no lock is ever the one of its name, that is found out after a few, which are removed."""
+    files = FakeFiles()
+    house = House(files, PATH)
+    opened = len(files.opened)
+    files.lock = lambda fd: False  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="no lock can be had"):
+        house.claim(new_name)
+    assert len(files.opened) == opened
+    assert files.listing(f"{PATH}/v1") == []
+
+
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOSYS])
 def test_a_file_system_without_locks_costs_no_fds(code):
     """Where no lock can be had, nobody is an owner, and trying again for a day leaves no fd and no file behind."""
@@ -214,10 +226,11 @@ def modes(path: Path) -> dict[str, int]:
     }
 
 
-def test_s11_the_spool_is_its_owners_alone_whatever_the_umask(tmp_path):
-    """With a umask of 0 directories are 0700 and files 0600: segments, locks, letters and quarantine."""
+@pytest.mark.parametrize("mask", [0, 0o777])
+def test_s11_the_spool_is_its_owners_alone_whatever_the_umask(tmp_path, mask):
+    """Directories are 0700 and files 0600, no more and no less: segments, locks, letters and quarantine."""
     path = tmp_path / "spool"
-    with umask(0):
+    with umask(mask):
         spool = Spool(PosixFiles(), path=str(path))
         for name in "abc":
             spool.put(name)
