@@ -173,13 +173,14 @@ class Disk:
 
     def spare_for(self, old: Segment) -> Segment | None:
         """
-        A segment to copy this one's events to, if it may not be kept: its name is gone, or a sync of it failed.
+        A segment to copy this one's events to, if it may not be kept: its name is gone, or its place, or a sync failed.
 
         Raises:
             OSError: none can be made.
         """
         log = self._log
-        if log is None or (old.is_there and (self._settings.fsync == "off" or old.synced >= old.size)):
+        is_synced = self._settings.fsync == "off" or old.synced >= old.size
+        if log is None or (is_synced and old.is_there and all(own.is_at_home for own in self._logs if own.holds(old))):
             return None
         return log.another(self._clock.time())
 
@@ -243,6 +244,10 @@ class Disk:
     def _everywhere(self) -> list[tuple[House, Log]]:
         now = [] if self.house is None or self._log is None else [(self.house, self._log)]
         return [*self._former, *now]
+
+    @property
+    def _logs(self) -> list[Log]:
+        return [log for _, log in self._everywhere()]
 
     def speak(self) -> None:
         """Say what there is to say. Nobody who calls this holds a lock."""

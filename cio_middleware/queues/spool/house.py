@@ -61,6 +61,15 @@ class House:
         while self._open:
             self._files.close(self._open.pop())
 
+    @property
+    def is_there(self) -> bool:
+        """Whether its path still leads to it; True when that cannot be told."""
+        try:
+            there, ours = self._files.stat_at(f"{self._path}/v1"), self._files.stat(self.live)
+        except OSError as error:
+            return error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+        return (there.st_ino, there.st_dev) == (ours.st_ino, ours.st_dev)
+
     def claim(self, new_name: Callable[[], str]) -> Owner:
         """
         Become an owner.
@@ -198,6 +207,11 @@ class Owner:
         self.name = name
         self.segments = segments
         self._lock = lock
+
+    @property
+    def is_known(self) -> bool:
+        """Whether others can see that it lives: somebody may have removed the lock."""
+        return self._files.stat(self._lock).st_nlink > 0
 
     def release(self) -> None:
         """Let others have what is left, also when a child was forked that has a copy of the lock's file."""

@@ -125,9 +125,18 @@ class Log:
 
     @property
     def is_there(self) -> bool:
-        """Whether nobody has removed what is appended to."""
+        """Whether nobody has removed what is appended to, or where that is."""
         active = self._active
-        return active is None or active.is_there
+        return self.is_at_home and (active is None or active.is_there)
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether others would find its segments, and would know whose they are."""
+        return self._house.is_there and self._owner.is_known
+
+    def holds(self, segment: Segment) -> bool:
+        """Whether it is one of its segments."""
+        return segment.name.startswith(self._owner.name)
 
     def another(self, wall: float) -> Segment:
         """
@@ -191,7 +200,7 @@ class Log:
 
     @property
     def _mine(self) -> list[Segment]:
-        return [segment for segment in list(self._segments) if segment.name.startswith(self._owner.name)]
+        return [segment for segment in list(self._segments) if self.holds(segment)]
 
     def _roll(self, now: float, wall: float) -> Segment:
         active = self._active

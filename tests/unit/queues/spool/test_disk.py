@@ -386,6 +386,31 @@ def test_a_removed_directory_is_made_again():
     assert sorted(left.drained()) == ["a", "b", "mine"]
 
 
+@pytest.mark.parametrize("what", ["spool", "v1", "lock"])
+def test_what_nobody_would_find_is_written_where_it_is_found(what):
+    """Somebody moves the directory away, or removes the lock that keeps others off: nothing is lost or doubled (59)."""
+    files = FakeFiles()
+    spool = Spool(files)
+    spool.put("a")
+    spool.tick()
+    if what == "lock":
+        (lock,) = [name for name in files.listing(f"{PATH}/v1") if name.endswith(".lock")]
+        files.unlink(lock, at=files.open(f"{PATH}/v1", 0))
+    else:
+        at = files.open("/var/spool" if what == "spool" else PATH, 0)
+        files.rename("shop" if what == "spool" else "v1", "moved", at=at, to_at=at)
+    spool.tick(1.0)
+    assert spool.queue.is_degraded
+    spool.tick(5.0)
+    assert not spool.queue.is_degraded
+    spool.put("b")
+    other = Spool(files.another())
+    other.put("mine")
+    assert other.drained() == ["mine"]
+    files.die()
+    assert sorted(other.drained()) == ["a", "b"]
+
+
 @pytest.mark.parametrize("kind", ["make_directory", "open", "lock", "stat", "stat_at"])
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOSYS, errno.ENOLCK])
 def test_a_spool_that_cannot_be_opened_does_not_keep_the_application_from_running(kind, code):
