@@ -169,7 +169,8 @@ class House:
         """
         with contextlib.suppress(OSError):
             if not self._files.stat_at(name, at=self.live).st_size:
-                self._files.unlink(name, at=self.live)
+                with contextlib.suppress(OSError):
+                    self._files.unlink(name, at=self.live)
                 return False
             self._files.rename(name, name, at=self.live, to_at=self.quarantine)
         return True

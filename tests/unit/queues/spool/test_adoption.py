@@ -240,6 +240,17 @@ def test_an_empty_segment_is_removed_without_a_word():
     assert files.listing(f"{PATH}/quarantine") == []
 
 
+def test_an_empty_segment_that_cannot_be_removed_is_no_word_worth():
+    """The disk fails at that very moment: it is empty all the same, and is tried again later."""
+    files = left("a")
+    files.plant(f"{PATH}/v1/{segments(files)[0].replace('00000000.seg', '00000001.seg')}", b"")
+    files.fail("unlink", errno.EIO, times=1000)
+    spool = heir(files)
+    assert spool.drained() == ["a"]
+    assert spool.lines.said == []
+    assert files.listing(f"{PATH}/quarantine") == []
+
+
 def test_s13_a_foreign_file_is_ignored():
     """What is not named like one of ours is neither read nor moved, whatever it holds."""
     files = left(*"ab")
