@@ -13,9 +13,6 @@ ROOT = Path(__file__).parents[2]
 TESTS = ROOT / "tests"
 PAGE = ROOT / "docs" / "explanation" / "faults.md"
 
-NOT_DONE_YET = {63, 64}
-"""Their rows have a dash: Redis and its relay come with a change of their own."""
-
 ROW = re.compile(r"^\| (\d+) \| (.+?) \| (.+?) \| (.+?) \|$", flags=re.MULTILINE)
 NAMED = re.compile(r"`([^`]+\.py)::([^`]+)`")
 WORDS_OF_A_REASON = 5
@@ -35,13 +32,9 @@ def functions(path: Path) -> list[str]:
     return [name for name in found if name.startswith("test_")]
 
 
-def wrong(number: int, cell: str, *, not_done: bool) -> list[str]:
+def wrong(number: int, cell: str) -> list[str]:
     """What does not hold of a row's last cell."""
-    if (cell == "-") is not not_done:
-        return [f"{number}: a dash and NOT_DONE_YET disagree"]
     named = NAMED.findall(cell)
-    if not_done:
-        return []
     if not named:
         return [] if len(cell.split()) >= WORDS_OF_A_REASON else [f"{number}: neither a test nor a reason"]
     missing = [
@@ -55,29 +48,27 @@ def wrong(number: int, cell: str, *, not_done: bool) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("cell", "not_done", "right"),
+    ("cell", "right"),
     [
-        ("`faults/test_network.py::test_02_*`", False, True),
-        ("`faults/test_network.py::test_02_no_such_test`", False, False),
-        ("`faults/no_such_file.py::test_02_*`", False, False),
-        ("`faults/test_network.py::test_01_*`", False, False),
-        ("not to be had here: nobody has one", False, True),
-        ("later", False, False),
-        ("-", False, False),
-        ("-", True, True),
-        ("`faults/test_network.py::test_02_*`", True, False),
+        ("`faults/test_network.py::test_02_*`", True),
+        ("`faults/test_network.py::test_02_no_such_test`", False),
+        ("`faults/no_such_file.py::test_02_*`", False),
+        ("`faults/test_network.py::test_01_*`", False),
+        ("not to be had here: nobody has one", True),
+        ("later", False),
+        ("-", False),
     ],
 )
-def test_a_row_is_judged(cell, not_done, right):
+def test_a_row_is_judged(cell, right):
     """A test that is missing, or of another number, is found, and so is a row with neither test nor reason."""
-    assert (not wrong(2, cell, not_done=not_done)) is right
+    assert (not wrong(2, cell)) is right
 
 
 def test_every_fault_has_a_test_of_its_number_or_a_reason():
     """All 64 are there, in order, and what each row names exists."""
     rows = table(PAGE.read_text("utf-8"))
     assert [number for number, _ in rows] == list(range(1, 65))
-    found = [line for number, cell in rows for line in wrong(number, cell, not_done=number in NOT_DONE_YET)]
+    found = [line for number, cell in rows for line in wrong(number, cell)]
     assert not found, "\n".join(found)
 
 
