@@ -111,7 +111,7 @@ def _make_spooled(spool_dir, eventually) -> Iterator[Any]:
         spooled.trouble.errors.clear()
         spooled.sink.status = 200
         spooled.clock.advance(60.0)  # nobody backs off any more
-        spooled.backend.close(1)
+        spooled.backend.close(30)  # a thread that lived on would log into the next test
 
 
 @pytest.fixture(name="spooled")
