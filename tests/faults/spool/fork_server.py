@@ -90,7 +90,7 @@ def use(folder: Path, where: parts.Failpoint, *, early: bool, fsync: str, report
         if number % 6 == 5:
             backend.flush(100)
     queue.dead_letters.remove([parts.event(FORGOTTEN)[0].event_id])
-    wait_for(lambda: only_of(folder, "") <= 1)
+    wait_for(lambda: only_of(folder, "") <= 1 and where.seen["sync"] > 0 and where.seen["sync_directory"] > 0)
     backend.close(100)
     stats = ledger.read()
     assert stats.balanced, stats

@@ -102,12 +102,13 @@ class Failpoint:
     torn: int = 0
 
     def __post_init__(self) -> None:
-        self._seen: Counter[str] = Counter()
+        self.seen: Counter[str] = Counter()
+        """How often each was called."""
 
     def around(self, name: str, call: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Make a call, and die there if this is the place."""
-        self._seen[name] += 1
-        here = name == self.name and self._seen[name] == self.number
+        self.seen[name] += 1
+        here = name == self.name and self.seen[name] == self.number
         if here and self.when == "torn":
             fd, data, *rest = arguments
             call(fd, data[: self.torn], *rest)
