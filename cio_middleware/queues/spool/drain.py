@@ -316,9 +316,10 @@ class Drain:
 
     def _skip(self, segment: Segment, damage: layout.Damage | layout.Record, data: bytes) -> None:
         segment.cursor = damage.end
-        self._mark([(segment, damage.start, damage.end)])
         if not (isinstance(damage, layout.Damage) and damage.torn):
             self._damaged(segment.name, damage.start, data)
+        # After that: nobody looks at them again.
+        self._mark([(segment, damage.start, damage.end)])
 
     def _missed(self, segment: Segment, count: int) -> None:
         """Records that were written and not found when all of a segment was read are lost, and are counted."""
