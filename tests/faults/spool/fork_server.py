@@ -109,7 +109,9 @@ def drain(folder: Path, *, refused: frozenset[int], report: int) -> None:
     backend.close(100)
     stats = ledger.read()
     left = sorted(path.name for path in (folder / "v1").iterdir())
-    told = {"letters": letters, "left": left, "balanced": stats.balanced and stats.pending == 0}
+    aside = sorted(path.name for path in (folder / "quarantine").iterdir())
+    balanced = stats.balanced and stats.pending == 0
+    told = {"letters": letters, "left": left, "aside": aside, "balanced": balanced}
     os.write(report, json.dumps(told).encode())
 
 

@@ -119,7 +119,9 @@ def segment_of(size: int) -> tuple[bytes, int]:
 def test_61_a_huge_spool_is_begun_at_once_and_in_little_memory(lanes, folder):
     """Of 300 MB of orphans, half is drained in 25 MB of memory; the benchmarks say how soon the first batch leaves."""
     there = folder / "huge"
-    parts.spool_queue(parts.settings(there)).put(*parts.event(0))
+    before = parts.spool_queue(parts.settings(there))
+    before.put(*parts.event(0))
+    before.abandon(DropReason.SHUTDOWN_TIMEOUT)
     segment, count = segment_of(4 * MB)
     for orphan in range(5):
         for number in range(15):
