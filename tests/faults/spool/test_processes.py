@@ -135,8 +135,6 @@ LIVES_ON = (
         sys.stdin.read()
         client._parts.backend.queue.abandon(cio.DropReason.SHUTDOWN_TIMEOUT)
 
-    # Until all threads wait: the interpreter itself hands over to one that is about to run, which no child has.
-    threading.Event().wait(0.1)
     if FORK == 0:
         os._exit(child() or 0)
     signal.pause()
