@@ -128,6 +128,24 @@ def test_what_is_captured_in_the_middle_of_reading_is_written_soon():
         assert Spool(files.another()).drained() == ["a", "finalizer's"]
 
 
+def test_an_exception_while_what_is_late_is_written_holds_up_nobody():
+    """Whatever a handler raises in the middle of that, the next writer does not wait for ever."""
+    files = FakeFiles()
+    spool = Spool(files)
+    spool.put("a")
+    in_the_middle(files, "pread", partial(spool.put, "finalizer's"))
+    assert spool.queue.front is not None
+
+    def handler() -> None:
+        files.before.clear()
+        raise KeyboardInterrupt
+
+    files.before["write"] = handler
+    with pytest.raises(KeyboardInterrupt):
+        spool.queue._inlet.close()
+    assert ended(run(lambda: spool.put("b")))
+
+
 @pytest.mark.parametrize("fsync", ["interval", "always"])
 @pytest.mark.parametrize("ask", [lambda spool: spool.queue.head, Spool.close], ids=["flush", "close"])
 def test_a_handler_in_a_sync_does_not_wait_for_a_reader(ask, fsync):
