@@ -5,7 +5,7 @@ The reading side of the queue: leases of this process's events and an orphan's, 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..._ids import Clock
 from ..._stats import DropReason, Ledger
@@ -29,6 +29,7 @@ class Outlet:
     _ledger: Ledger
     _clock: Clock
     _reading: threading.RLock
+    _reads_here: Callable[[], bool]
     _own: Drain
     _inlet: Inlet
     _disk: Disk
@@ -55,6 +56,7 @@ class Outlet:
                 self._dry_at = self._clock.monotonic()
             orphan = self._orphan
             theirs = None if orphan is None else orphan.front()
+        self._catch_up()
         if theirs is None or front is None:
             return front or theirs
         return Front(front.events + theirs.events, front.place, min(front.at, theirs.at))
@@ -115,7 +117,14 @@ class Outlet:
             settled = drain.settle(lease, indexes)
             self._inlet.free(settled)
             self._head = self._own.head
-            return len(settled)
+        self._catch_up()
+        return len(settled)
+
+    def _catch_up(self) -> None:
+        """Write what was captured in the middle of other work, which is over."""
+        if self._inlet.has_late and not self._reads_here():
+            with self._inlet.alone():
+                pass  # it is written at the end
 
     @property
     def _orphan(self) -> Drain | None:

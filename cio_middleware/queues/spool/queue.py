@@ -189,10 +189,11 @@ class SpoolQueue(Outlet):
 
     @property
     def dead_letters(self) -> Letters:
-        """What Customer.io refused. Opens the spool, so that who only wants to look at them need not put an event."""
-        with self._reading:
-            self._repair()
-        self._disk.speak()
+        """Those of all processes of the spool, which is opened for whoever looks before there is an event."""
+        if self._disk.house is None and not self._inlet.is_here:
+            with self._reading:
+                self._repair()
+            self._disk.speak()
         return self._letters
 
     # -------------------------------------------------------------------------------------------------------- levels
@@ -285,9 +286,7 @@ class SpoolQueue(Outlet):
             self._notices.trouble("spool keeper", what, "looking after the spool failed with %s; trying again", what)
         finally:
             self._keeping = None
-        if self._inlet.has_late:
-            with self._inlet.alone():
-                pass  # it is written at the end
+        self._catch_up()
         self._disk.speak()
 
     def _fails(self, error: OSError) -> None:

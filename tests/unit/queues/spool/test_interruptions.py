@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from cio_middleware._events import Entry
 from tests.unit.queues.spool.fake_files import FakeFiles
-from tests.unit.queues.spool.spooling import Spool
+from tests.unit.queues.spool.spooling import Spool, envelope, item
 
 SECONDS = 10.0
 
@@ -45,6 +46,11 @@ def in_the_middle(files: FakeFiles, call: str, what: Callable[[], object]) -> No
         return done(*arguments, **options)
 
     setattr(files, call, interrupted)
+
+
+def entry(name: str) -> Entry:
+    """An event as a queue takes it."""
+    return envelope(name), item(name)
 
 
 def run(what: Callable[[], object]) -> threading.Thread:
@@ -113,19 +119,30 @@ def test_a_handler_in_a_commit_does_not_wait_for_a_writer():
     assert spool.drained() == ["a", "c", "b", "handler's"]
 
 
-def test_what_is_captured_in_the_middle_of_reading_is_written_soon():
+def test_what_is_captured_in_the_middle_of_reading_is_written_after_it():
+    """A kill right after the reader is done loses nothing of it."""
+    files = FakeFiles()
+    spool = Spool(files)
+    spool.put("a")
+    in_the_middle(files, "pread", partial(spool.put, "front's"))
+    assert spool.queue.front is not None
+    lease = spool.lease(1)
+    in_the_middle(files, "pwrite", partial(spool.put, "ack's"))
+    spool.ack(lease)
+    files.die()
+    assert Spool(files.another()).drained() == ["front's", "ack's"]
+
+
+@pytest.mark.parametrize("soon", [Spool.tick, Spool.close], ids=["the keeper", "who closes"])
+def test_what_could_not_be_written_then_is_written_soon(soon):
     """By the keeper, if nobody else writes; by whoever closes, if that is first."""
-    for soon in (Spool.tick, Spool.close):
-        files = FakeFiles()
-        spool = Spool(files)
-        spool.put("a")
-        in_the_middle(files, "pread", partial(spool.put, "finalizer's"))
-        assert spool.queue.front is not None
-        assert spool.queue.tail == 1
-        soon(spool)
-        assert spool.queue.tail == 2
-        files.die()
-        assert Spool(files.another()).drained() == ["a", "finalizer's"]
+    files = FakeFiles()
+    spool = Spool(files)
+    spool.put("a")
+    spool.queue._inlet.defer(*entry("late"))
+    soon(spool)
+    files.die()
+    assert Spool(files.another()).drained() == ["a", "late"]
 
 
 def test_an_exception_while_what_is_late_is_written_holds_up_nobody():
@@ -133,8 +150,7 @@ def test_an_exception_while_what_is_late_is_written_holds_up_nobody():
     files = FakeFiles()
     spool = Spool(files)
     spool.put("a")
-    in_the_middle(files, "pread", partial(spool.put, "finalizer's"))
-    assert spool.queue.front is not None
+    spool.queue._inlet.defer(*entry("late"))
 
     def handler() -> None:
         files.before.clear()
