@@ -235,6 +235,8 @@ def _variables(sandbox: Sandbox, spool_dir: Path) -> dict[str, str]:
         "CUSTOMERIO_SITE_ID": sandbox.site_id, "CUSTOMERIO_API_KEY": "key", "CUSTOMERIO_BASE_URL": sandbox.url,
         "CUSTOMERIO_QUEUE": "spool", "CUSTOMERIO_SPOOL_DIR": str(spool_dir), "CUSTOMERIO_SPOOL_MIN_FREE_BYTES": "0",
         "CUSTOMERIO_RETRY_BASE": "0.01",
+        # A process that may write small files only, or is killed, would leave Python's own cache of a module cut off.
+        "PYTHONDONTWRITEBYTECODE": "1",
     }  # fmt: skip
 
 
