@@ -11,7 +11,7 @@ PIP = $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python instal
 say = @printf '%-9s %s\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox test coverage lint types layers docs bench format clean
+.PHONY: help demo sandbox test slow coverage lint types layers docs bench format clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name meaning; do printf '  make %-10s %s\n' "$$name" "$$meaning"; done
@@ -26,6 +26,9 @@ sandbox: .venv/.has-sandbox  ## start the local Customer.io; it prints what arri
 # are large: `make types` runs it.
 test: .venv/.has-test  ## everything that needs no browser and no Redis
 	@$(BIN)/python -m pytest -q --ignore=tests/typing $(PYTEST)
+
+slow: .venv/.has-test  ## the same faults many more times, and the servers on the spool
+	@$(BIN)/python -m pytest -q --ignore=tests/typing -m slow $(PYTEST)
 
 # From outside pytest: a plugin of ours is imported before one that measures could start.
 coverage: .venv/.has-test  ## the same tests, and the branches that none of them took

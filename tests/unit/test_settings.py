@@ -154,7 +154,7 @@ WRONG = {
         {**SPOOL, "spool_min_free_bytes": -1},
         "spool_min_free_bytes is -1: type a whole number of at least",
     ),
-    "spool-fsync": ({**SPOOL, "fsync": "allways"}, "type one of interval, always, off. Did you mean 'always'?"),
+    "spool-fsync": ({**SPOOL, "fsync": "offf"}, "type one of interval, always, off. Did you mean 'off'?"),
     "spool-error": ({**SPOOL, "on_spool_error": "drop"}, "type one of memory, reject"),
     "overflow": ({"overflow": "drop_old"}, "Did you mean 'drop_oldest'?"),
     "on-error": ({"on_error": "ignore"}, "type one of log, raise"),

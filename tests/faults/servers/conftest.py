@@ -135,6 +135,13 @@ class Gate:
         self._listener.close()
 
 
+@pytest.fixture(name="queue", params=["memory", pytest.param("spool", marks=pytest.mark.slow)])
+def _queue(request, tmp_path) -> dict[str, str]:
+    """Which queue the servers' processes use, as variables of their environment; the second one takes its time."""
+    spool = {"CUSTOMERIO_SPOOL_DIR": str(tmp_path / "spool"), "CUSTOMERIO_SPOOL_MIN_FREE_BYTES": "0"}
+    return {"CUSTOMERIO_QUEUE": request.param, **(spool if request.param == "spool" else {})}
+
+
 @pytest.fixture(name="launch")
 def _launch(sandbox, queue, tmp_path) -> Iterator[Callable[..., Server]]:
     """Runs a module in a process; keywords are variables of its environment."""

@@ -483,14 +483,14 @@ def test_39_a_lock_is_let_go_of_although_a_child_has_a_copy_of_its_file(tmp_path
     files, path = PosixFiles(), str(tmp_path / "spool")
     house, other = House(files, path), House(files, path)
     owner = house.claim(new_name)
-    childs = os.dup(owner._lock)
+    copied = os.dup(owner._lock)
     try:
         assert list(other.orphans(set())) == []
         owner.release()
         (found,) = other.orphans(set())
         found.retire()
     finally:
-        os.close(childs)
+        os.close(copied)
         house.close()
         other.close()
 
@@ -500,8 +500,8 @@ def test_39_a_child_that_closes_its_copy_leaves_the_lock_to_its_parent(tmp_path)
     files, path = PosixFiles(), str(tmp_path / "spool")
     house, other = House(files, path), House(files, path)
     owner = house.claim(new_name)
-    childs = Owner(files, house, owner.name, os.dup(owner._lock))
-    childs.after_fork()
+    copied = Owner(files, house, owner.name, os.dup(owner._lock))
+    copied.after_fork()
     assert list(other.orphans(set())) == []
     owner.retire()
     house.close()
