@@ -115,7 +115,7 @@ class Control:
     async def event(self, request: Request, workspace: Workspace) -> Response:
         """Return one event, with what was sent."""
         wanted = listing.whole("the number of an event", request.path_params["seq"])
-        row = next((row for row in workspace.events.newest_first() if row.seq == wanted), None)
+        row = workspace.events.get(wanted)
         if row is None:
             return _missing(f"there is no event {wanted}, or it is so old that it was dropped")
         return _json({**row.document(), "sent": row.sent})
@@ -141,12 +141,12 @@ class Control:
         """List requests, newest first, as they came; without credentials."""
         limit = listing.number(request.query_params, "limit", 100)
         newest = [row.document() for row, _ in zip(workspace.requests.newest_first(), range(limit), strict=False)]
-        return _json({"items": newest, "total": workspace.requested, "evicted": workspace.requests.evicted})
+        return _json({"items": newest, "total": workspace.ledger.requested, "evicted": workspace.requests.evicted})
 
     async def reset(self, _request: Request, workspace: Workspace) -> Response:
         """Forget everything in the workspace and put its faults away."""
         workspace.reset()
-        return _json({"epoch": workspace.epoch, "cursor": workspace.seq})
+        return _json({"epoch": workspace.epoch, "cursor": workspace.seq, "stream_cursor": workspace.changes.cursor})
 
     async def wait(self, request: Request, workspace: Workspace) -> Response:
         """Answer when what is waited for has come, or 408 with what came closest."""

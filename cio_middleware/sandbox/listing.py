@@ -124,7 +124,13 @@ def page(workspace: Workspace, wanted: Filter) -> dict[str, Any]:
                 more = items[-1]["seq"] if items else None
                 break
             items.append(row.document())
-    return {"items": items, "next": more, "cursor": workspace.seq, "evicted": workspace.events.evicted}
+    return {
+        "items": items,
+        "next": more,
+        "cursor": workspace.seq,
+        "stream_cursor": workspace.changes.cursor,
+        "evicted": workspace.events.evicted,
+    }
 
 
 def _called(row: EventRow) -> set[str | None]:
