@@ -306,6 +306,6 @@ def test_a_search_that_finds_nothing_says_which_term_did_not(sandbox, track, loo
     assert "term_counts" not in look(sandbox, "/events", q="name:order")
     assert "term_counts" not in look(sandbox, "/bad")
 
-    refused = web.get(f"{sandbox.url}{ROOT}/events", params={"q": "nmae:order"})
+    refused = web.get(f"{sandbox.url}{ROOT}/events", params={"q": "naem:order"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "CIO-SBX-005")
     assert "Did you mean name:order_*?" in refused.json()["error"]["message"]
