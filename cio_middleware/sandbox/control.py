@@ -124,7 +124,7 @@ class Control:
     async def event(self, request: Request, workspace: Workspace) -> Response:
         """Return one event, with what was sent."""
         wanted = listing.whole("the number of an event", request.path_params["seq"])
-        row = next((row for row in workspace.events.newest_first() if row.seq == wanted), None)
+        row = workspace.events.get(wanted)
         if row is None:
             return _missing(f"there is no event {wanted}, or it is so old that it was dropped")
         return _json({**row.document(), "sent": row.sent})
@@ -150,12 +150,12 @@ class Control:
         """List requests, newest first, as they came; without credentials."""
         limit = listing.number(request.query_params, "limit", 100)
         newest = [row.document() for row, _ in zip(workspace.requests.newest_first(), range(limit), strict=False)]
-        return _json({"items": newest, "total": workspace.requested, "evicted": workspace.requests.evicted})
+        return _json({"items": newest, "total": workspace.ledger.requested, "evicted": workspace.requests.evicted})
 
     async def reset(self, _request: Request, workspace: Workspace) -> Response:
         """Forget everything in the workspace and put its faults away."""
         workspace.reset()
-        return _json({"epoch": workspace.epoch, "cursor": workspace.seq})
+        return _json({"epoch": workspace.epoch, "cursor": workspace.seq, "stream_cursor": workspace.changes.cursor})
 
     async def export(self, _request: Request, workspace: Workspace) -> Response:
         """Return a capture of the workspace, to attach to a bug report; it holds no credentials."""
@@ -171,11 +171,11 @@ class Control:
             await asyncio.sleep(0)  # others are served while a large one is read
         memory = reader.finish()
         target = self._workspaces.open(_selected(request) or reader.workspace)
-        if target.requested or len(target.events):
+        if target.ledger.requested or len(target.events):
             fix = f"Type ?workspace=another, or empty it first: POST {_ROOT}/reset?workspace={target.name:.200}"
             return problem(HTTPStatus.CONFLICT, "CIO-SBX-009", f"workspace {target.name!r:.200} is not empty", fix)
         target.remember(memory)
-        counts = {"events": len(memory.events), "requests": len(memory.requests), "people": len(list(memory.people))}
+        counts = {"events": len(target.events), "requests": len(target.requests), "people": len(list(memory.people))}
         return _json({"workspace": target.name, **counts, "epoch": target.epoch, "cursor": target.seq})
 
     async def wait(self, request: Request, workspace: Workspace) -> Response:

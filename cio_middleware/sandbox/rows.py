@@ -9,7 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from cio_middleware.sandbox.attempt import Attempt
+from cio_middleware.sandbox.headlines import headline
 from cio_middleware.sandbox.verdicts import Finding, Verdict
+
+SHOWN_ATTEMPTS = 50
+"""Attempts of one row that a list shows, the newest; the row itself, asked for by its number, shows all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +29,9 @@ class EventRow:
         timestamp: As sent; `received_at` is Unix seconds of the sandbox's clock.
         statuses: The outcome of every request that tried to deliver it, this one last: a status, or the fault
             that gave no reply.
+        attempts_log: The same attempts, each with when, where and how long.
+        replaces: The rows of earlier attempts whose place this one took.
+        size: Bytes of the item or the body.
         sent: The item or the body as parsed.
     """
 
@@ -45,7 +53,21 @@ class EventRow:
     errors: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()
     statuses: tuple[int | str, ...] = ()
+    attempts_log: tuple[Attempt, ...] = ()
+    replaces: tuple[int, ...] = ()
+    size: int = 0
     sent: Any = None
+
+    @property
+    def _outcome(self) -> tuple[int, str | None]:
+        return len(self.statuses), self.attempts_log[-1].label if self.attempts_log else None
+
+    @property
+    def took_ms(self) -> float | None:
+        """Milliseconds from the arrival of the first attempt to the answer of the last."""
+        if not self.attempts_log:
+            return None
+        return round((self.attempts_log[-1].ended_at - self.attempts_log[0].at) * 1000, 3)
 
     def document(self) -> dict[str, Any]:
         """Return the row as it appears in the control API."""
@@ -53,6 +75,9 @@ class EventRow:
         row["good"] = self.verdict.good
         row["context"] = self.data.get("context") if isinstance(self.data, dict) else None
         row["attempts"] = len(self.statuses)
+        row["attempts_log"] = [attempt.document() for attempt in self.attempts_log[-SHOWN_ATTEMPTS:]]
+        row["took_ms"] = self.took_ms
+        row["headline"] = headline(self.verdict, self._outcome, (*self.errors, *self.warnings))
         for name in ("errors", "warnings"):
             row[name] = [finding.document() for finding in row[name]]
         return row
@@ -66,7 +91,10 @@ class RequestRow:
     Attributes:
         endpoint: The name of the call, or ``unknown``.
         status: The status that was answered; None when there was no answer.
-        fault: The rule or script that answered.
+        fault: The kind of fault that answered; `label` says it in words.
+        retry_after: The seconds that the answer asked to wait.
+        reply_headers: What was answered, or would have been if no fault had cut the line; so `reply_body`, as far
+            as it is kept.
         body: As received, decoded as UTF-8 as far as it goes.
         events: The numbers of its rows, first and last, when it has any.
         took_ms: Milliseconds from the end of the body to the decision.
@@ -86,6 +114,10 @@ class RequestRow:
     received_at: float
     took_ms: float
     events: tuple[int, int] | None
+    label: str | None = None
+    retry_after: float | None = None
+    reply_headers: tuple[tuple[str, str], ...] = ()
+    reply_body: str = ""
 
     @property
     def weight(self) -> int:

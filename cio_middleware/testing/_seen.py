@@ -29,6 +29,40 @@ class SeenFinding:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenAttempt:
+    """
+    One request that tried to deliver an event.
+
+    Attributes:
+        n: Its number, from 1.
+        at: When it arrived, in Unix seconds of the sandbox's clock.
+        status: What was answered; None when nothing was.
+        fault: The kind of fault that it met, or None; `label` says it in words.
+        request: The id of the request.
+        took_ms: From its arrival to its answer.
+        retry_after: The seconds that the answer asked to wait, or None.
+        batch_index: The event's place among the `batch_size` of its request, or None.
+        note: A sentence about when it came, where the attempt before it had asked to wait.
+        too_soon: True when it came before that.
+    """
+
+    n: int
+    at: float
+    status: int | None
+    fault: str | None
+    label: str | None
+    request: str
+    took_ms: float
+    retry_after: float | None
+    batch_index: int | None
+    batch_size: int
+    method: str
+    path: str
+    note: str | None
+    too_soon: bool
+
+
+@dataclass(frozen=True, slots=True)
 class SeenEvent:
     """
     One operation that arrived, with its verdict.
@@ -46,7 +80,11 @@ class SeenEvent:
         timestamp: As sent, or None; `received_at` is the sandbox's clock. Both are Unix seconds.
         api: ``track.v1`` or ``track.v2``.
         request: The id of the request; `batch_index` its place in it.
-        attempts: How many requests tried to deliver it, up to this one; `statuses` has the outcome of each.
+        attempts: How many requests tried to deliver it, up to this one; `statuses` has the outcome of each, and
+            `attempts_log` the newest of them with all that is known.
+        replaces: The numbers of earlier rows of this event, which a fault had refused; this one took their place.
+        took_ms: From the first attempt's arrival to the last one's answer.
+        headline: What became of it, in a sentence.
     """
 
     seq: int
@@ -69,6 +107,10 @@ class SeenEvent:
     warnings: tuple[SeenFinding, ...]
     attempts: int
     statuses: tuple[int | str, ...]
+    attempts_log: tuple[SeenAttempt, ...] = ()
+    replaces: tuple[int, ...] = ()
+    took_ms: float | None = None
+    headline: str = ""
 
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> Self:
@@ -76,7 +118,9 @@ class SeenEvent:
         values = {name: item[name] for name in cls.__slots__}
         for name in ("errors", "warnings"):
             values[name] = tuple(SeenFinding(**finding) for finding in values[name])
-        values["statuses"] = tuple(values["statuses"])
+        values["attempts_log"] = tuple(SeenAttempt(**attempt) for attempt in values["attempts_log"])
+        for name in ("statuses", "replaces"):
+            values[name] = tuple(values[name])
         return cls(**values)
 
 
