@@ -11,6 +11,12 @@ from typing import Any
 
 from cio_middleware.sandbox.verdicts import Finding, Verdict
 
+LOST = frozenset({"invalid_event", "event_too_large", "queue_full", "breaker_open"})
+"""
+Reasons of the client's for which an event that was never sent is bad news. The others are what somebody wanted: no
+consent, a sample, a person who is not known.
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventRow:
@@ -25,6 +31,7 @@ class EventRow:
         statuses: The outcome of every request that tried to deliver it, this one last: a status, or the fault
             that gave no reply.
         sent: The item or the body as parsed.
+        drop_reason: Why the client never sent it, in its own words.
     """
 
     seq: int
@@ -46,11 +53,17 @@ class EventRow:
     warnings: tuple[Finding, ...] = ()
     statuses: tuple[int | str, ...] = ()
     sent: Any = None
+    drop_reason: str | None = None
+
+    @property
+    def good(self) -> bool | None:
+        """True for what is stored, False for what is lost by mistake, None for what says nothing about the caller."""
+        return False if self.drop_reason in LOST else self.verdict.good
 
     def document(self) -> dict[str, Any]:
         """Return the row as it appears in the control API."""
         row = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "sent"}
-        row["good"] = self.verdict.good
+        row["good"] = self.good
         row["context"] = self.data.get("context") if isinstance(self.data, dict) else None
         row["attempts"] = len(self.statuses)
         for name in ("errors", "warnings"):

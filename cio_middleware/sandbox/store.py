@@ -112,6 +112,7 @@ class Workspace:
         self.seq = 0
         self.faults = Faults()
         self.bell = Bell()
+        self.frozen_at: float | None = None
         self._house = house
         self._requests_numbered = 0
         self._empty()
@@ -162,9 +163,12 @@ class Workspace:
 
     def reset(self) -> None:
         """
-        Forget everything and put all faults away; numbers go on, so an old cursor never points at a new row.
+        Forget everything, put all faults away and let the clock go on.
+
+        Numbers go on as well, so an old cursor never points at a new row.
         """
         self.epoch += 1
+        self.frozen_at = None
         self.faults.clear()
         self._empty()
         self.bell.ring()
