@@ -5,11 +5,12 @@ Which parts a client is made of, by its settings. The only place that knows all 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -38,6 +39,9 @@ from .transports.http import AsyncHttpTransport, HttpTransport, check_client
 from .typing import Backend, Processor, Queue
 from .wire.regions import base_url
 
+if TYPE_CHECKING:
+    from .transports.sandbox_report import SandboxReport
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Parts:
@@ -53,6 +57,7 @@ class Parts:
     dispatch: Dispatch
     parking: Parking
     shutdown: Shutdown
+    report: SandboxReport | None
 
 
 def assemble(
@@ -75,11 +80,12 @@ def assemble(
     check_client(http_client, asynchronous=False)
     check_client(async_http_client, asynchronous=True)
     time: Clock = SystemClock() if clock is None else clock
-    ledger, notices, ulids = Ledger(), Notices(time), Ulids(time.time)
+    observed = _observing(settings, time)
+    ledger, notices, ulids = observed.ledger, Notices(time), Ulids(time.time)
     metrics = Metrics(_backend_name(settings), ledger.read)
     telemetry = _telemetry(settings, metrics, time, tracer_provider)
     shutdown = Shutdown(time, settings.shutdown_timeout)
-    makers = _Makers(settings, time, shutdown, ledger, notices, telemetry, http_client, async_http_client)
+    makers = _Makers(settings, time, shutdown, ledger, notices, telemetry, http_client, async_http_client, observed)
     backend: Backend = _plugins.load(
         settings.backend if settings.enabled else "null",
         group="backend",
@@ -91,7 +97,7 @@ def assemble(
         metrics.is_degraded = lambda: getattr(backend.queue, "is_degraded", None)
     report(metrics, meter_provider)
     people = People(time, notices)
-    dispatch = Dispatch(
+    dispatch = observed.dispatch(
         backend,
         processors,
         ledger,
@@ -104,7 +110,7 @@ def assemble(
     parking = Parking(people, dispatch, ledger, time, wake=getattr(backend, "wake", None))
     if isinstance(backend, QueuedBackend):
         backend.sweep, backend.empty = parking.sweep, parking.empty
-    capture = Capture(
+    capture = observed.capture(
         ulids=ulids,
         clock=time,
         ledger=ledger,
@@ -118,7 +124,63 @@ def assemble(
     for part in (ledger, notices, ulids, parking, shutdown):
         WATCH.add(part)
     _warn(settings, notices)
-    return Parts(time, ledger, notices, telemetry, people, capture, backend, dispatch, parking, shutdown)
+    report_ = observed.report
+    return Parts(time, ledger, notices, telemetry, people, capture, backend, dispatch, parking, shutdown, report_)
+
+
+class _Plain:
+    """The parts of a client that nobody observes."""
+
+    report: SandboxReport | None = None
+    capture: Callable[..., Capture] = Capture
+    dispatch: Callable[..., Dispatch] = Dispatch
+
+    def __init__(self) -> None:
+        self.ledger = Ledger()
+
+    def sender(self, **parts: Any) -> Sender:
+        """A sender."""
+        return Sender(**parts)
+
+    def queue(self, queue: Queue) -> Queue:
+        """The queue itself."""
+        return queue
+
+
+class _Observed(_Plain):
+    """The same parts, which tell a sandbox on this machine each stage of an event."""
+
+    def __init__(self, report: SandboxReport, settings: Settings, clock: Clock) -> None:
+        from . import _observed as parts
+
+        super().__init__()
+        self.report = self._observer = report
+        self.ledger = ledger = parts.ObservedLedger()
+        stage = "spooled" if settings.queue == "spool" and settings.backend == "queued" else "queued"
+        self.capture = functools.partial(parts.ObservedCapture, report, ledger.why)
+        self.dispatch = functools.partial(parts.ObservedDispatch, report, ledger.why, stage=stage)
+        self._queue: Any = functools.partial(parts.ObservedQueue, observer=report, now=clock.time)
+        self._sender = parts.ObservedSender
+
+    def sender(self, **parts: Any) -> Sender:
+        """A sender that tells each attempt."""
+        sender = self._sender(**parts)
+        sender.observer = self._observer
+        return sender
+
+    def queue(self, queue: Queue) -> Queue:
+        """The queue, telling how each event is settled."""
+        return self._queue(queue)  # type: ignore[no-any-return]  # it passes on what it does not tell
+
+
+def _observing(settings: Settings, clock: Clock) -> _Plain:
+    """Which parts a client is made of: only a loopback `base_url` may be a sandbox's, and then only if it is wanted."""
+    if not (settings.sandbox_reporting and settings.enabled and settings.is_loopback):
+        return _Plain()
+    from .transports.sandbox_report import report_for
+
+    report = report_for(str(settings.base_url), str(settings.site_id))
+    return _Plain() if report is None else _Observed(report, settings, clock)
 
 
 def _warn(settings: Settings, notices: Notices) -> None:
@@ -169,6 +231,7 @@ class _Makers:
     telemetry: Telemetry
     http_client: Any
     async_http_client: Any
+    observed: _Plain
 
     def queued(self) -> QueuedBackend:
         settings = self.settings
@@ -205,7 +268,7 @@ class _Makers:
             max_in_flight=max_in_flight,
         )
         return QueuedBackend(
-            queue,
+            self.observed.queue(queue),
             sender,
             pace=pace,
             shutdown=self.shutdown,
@@ -263,7 +326,7 @@ class _Makers:
         limiter = Limiter(settings.rate_limit)
         for part in (transport, async_transport, limiter):
             WATCH.add(part)
-        return Sender(
+        return self.observed.sender(
             base_url=base_url(settings.region, settings.base_url),
             transport=transport,
             async_transport=async_transport,

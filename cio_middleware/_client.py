@@ -231,6 +231,8 @@ class Client:
                     backend.close(left if timeout is None else timeout)
             except Exception as error:  # noqa: BLE001 - as above
                 self._backend_failed("close", error)
+        if first and self._parts.report is not None:
+            self._parts.report.flush()
         return self.stats()
 
     def begin(self) -> None:

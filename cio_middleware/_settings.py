@@ -134,7 +134,7 @@ class Settings:
     create_spans: bool = True
     """One `create track` span per queued event; without, batches link to the caller's own span."""
     sandbox_reporting: bool = True
-    """Tell a sandbox on this machine what happens to events between sends. Accepted, but without effect so far."""
+    """Tell a sandbox on this machine where events come from and how far they get; it is never told anybody else."""
 
     def __post_init__(self) -> None:
         if self.api_key is not None and not isinstance(self.api_key, Secret):

@@ -31,6 +31,7 @@ __all__ = [
     "HTTPClient",
     "KeptLetters",
     "Lease",
+    "Observer",
     "Person",
     "PersonResolver",
     "Processor",
@@ -364,6 +365,22 @@ class Queue(Protocol):
 
     def abandon(self, reason: DropReason) -> int:
         """The process ends: give up what would be lost with it, and take no more. Returns how many events that were."""
+        ...
+
+
+class Observer(Protocol):
+    """
+    Is told each stage of an event. Called from any thread, in the middle of a capture: must neither wait nor raise.
+
+    The stages are ``captured``, ``queued`` or ``spooled``, ``sent#1``, ``replied`` and ``settled``; or ``never_sent``.
+    """
+
+    def note(self, event_ids: Sequence[str | None], record: dict[str, Any], *, urgent: bool = False) -> None:
+        """These events are at this stage; the record is the observer's to keep. `urgent`: one was given up unsent."""
+        ...
+
+    def met(self, headers: Mapping[str, str]) -> None:
+        """The headers of an answer, with names in lower case."""
         ...
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cio_middleware.sandbox import capture, faultspec, jsontext, listing, waiting
+from cio_middleware.sandbox import capture, context, faultspec, jsontext, listing, waiting
 from cio_middleware.sandbox.changes import BadCursor
 from cio_middleware.sandbox.detail import detail
 from cio_middleware.sandbox.faults import TooManyRules
@@ -47,7 +47,8 @@ class BadRequest(ValueError):
 
 
 _UNREADABLE = (
-    BadRequest, BadCursor, TooManyRules, faultspec.BadFault, listing.BadFilter, waiting.BadWait, capture.BadCapture,
+    BadRequest, BadCursor, TooManyRules, capture.BadCapture, context.BadContext, faultspec.BadFault, listing.BadFilter,
+    waiting.BadWait,
 )  # fmt: skip
 
 
@@ -207,6 +208,10 @@ class Control:
         workspace.frozen_at = at
         return _json({"at": at})
 
+    async def told(self, request: Request, workspace: Workspace) -> Response:
+        """Take in what a client on this machine tells of its events, as lines of JSON."""
+        return _json(context.tell(workspace, context.read(request.state.body)))
+
     async def wait(self, request: Request, workspace: Workspace) -> Response:
         """Answer when what is waited for has come, or 408 with what came closest."""
         wish = waiting.read(_body(request, waiting.EXAMPLE))
@@ -275,6 +280,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("PUT", f"{_ROOT}/clock", Control.set_clock),
     ("POST", f"{_ROOT}/wait", Control.wait),
     ("GET", f"{_ROOT}/stream", Control.stream),
+    ("POST", f"{_ROOT}/context", Control.told),
     ("GET", f"{_ROOT}/export.ndjson", Control.export),
     ("POST", f"{_ROOT}/import", Control.take_in),
     ("GET", f"{_ROOT}/faults", Control.faults),

@@ -39,7 +39,6 @@ def detail(workspace: Workspace, row: EventRow, origin: str) -> dict[str, Any]:
         "payload_text": pretty(raw),
         "request": request and request.document(),
         "related": _related(workspace, row),
-        "context": workspace.contexts.get(row.event_id or ""),
         "copy": _copies(row, request, raw, origin),
     }
 
@@ -62,11 +61,11 @@ def _copies(row: EventRow, request: RequestRow | None, raw: str, origin: str) ->
 
 
 def _related(workspace: Workspace, row: EventRow) -> dict[str, list[int]]:
-    trace = _trace(workspace, row)
+    trace = _trace(row)
     return {
-        "same_request": _others(workspace, row, lambda other: other.request == row.request),
+        "same_request": _others(workspace, row, lambda other: other.request == row.request) if row.request else [],
         "same_person": [] if row.person is None else _others(workspace, row, lambda other: other.person == row.person),
-        "same_trace": [] if trace is None else _others(workspace, row, lambda other: _trace(workspace, other) == trace),
+        "same_trace": [] if trace is None else _others(workspace, row, lambda other: _trace(other) == trace),
     }
 
 
@@ -75,5 +74,5 @@ def _others(workspace: Workspace, row: EventRow, related: Callable[[EventRow], b
     return [seq for seq, _ in zip(found, range(RELATED), strict=False)][::-1]
 
 
-def _trace(workspace: Workspace, row: EventRow) -> Any:
-    return workspace.contexts.get(row.event_id or "", {}).get("trace_id")
+def _trace(row: EventRow) -> Any:
+    return (row.context or {}).get("trace_id")

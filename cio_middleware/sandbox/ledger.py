@@ -110,6 +110,8 @@ class Ledger:
         self.verdicts: Counter[str] = Counter()
         self.names: dict[str, Counter[str]] = {}
         self.requested = 0
+        self.never_sent = 0
+        """Events that the client gave up by mistake: bad news that no verdict tells from a choice."""
         self.tally = Tally()
 
     def add(self, row: EventRow, weight: int) -> None:
@@ -137,6 +139,8 @@ class Ledger:
         counter[row.verdict] += by
         if not counter[row.verdict]:
             del counter[row.verdict]
+        if row.verdict is Verdict.NEVER_SENT and row.good is False:
+            self.never_sent += by
         self.tally.count(row.received_at, row.verdict, by)
 
     def _counter(self, name: str) -> Counter[str]:
@@ -170,6 +174,7 @@ class Ledger:
         evicted = self.requests.evicted + older_requests.evicted
         self.requests = _joined(older_requests, requests, self._bounds, evicted)
         self.requested += older.requested
+        self.never_sent += older.never_sent
         self.verdicts.update(older.verdicts)
         for name, counts in older.names.items():
             self._counter(name).update(counts)
@@ -180,7 +185,7 @@ class Ledger:
         return {
             "total": self.verdicts.total(),
             "good": self._sum(good=True),
-            "bad": self._sum(good=False),
+            "bad": self._sum(good=False) + self.never_sent,
             "by_verdict": {str(verdict): self.verdicts[verdict] for verdict in Verdict},
             "by_name": {name: dict(counts) for name, counts in self.names.items() if counts},
             "requests": self.requested,

@@ -128,8 +128,8 @@ def quoted(value: str) -> str:
 
 def context_of(row: EventRow) -> Mapping[str, Any]:
     """Return what is known of where a row came from; empty when nothing is."""
-    context = row.data.get("context") if isinstance(row.data, dict) else None
-    return context if isinstance(context, dict) else {}
+    sent = row.data.get("context") if isinstance(row.data, dict) else None
+    return {**(sent if isinstance(sent, dict) else {}), **(row.context or {})}
 
 
 # A word: a sign, a key, and a value that is bare or in quotes. A quote that is never closed ends with the text, since a
@@ -215,7 +215,7 @@ def _route(value: str, _now: float) -> Test:
     return lambda _, context: any(fits.match(route) for route in _routes(context))
 
 
-_TRACE = ("trace_id", "trace")
+_TRACE = ("trace_id", "trace", "traceId")
 
 
 def _routes(context: Mapping[str, Any]) -> Iterator[str]:

@@ -39,6 +39,7 @@ class EventRow:
         size: Bytes of the item or the body.
         sent: The item or the body as parsed.
         drop_reason: Why the client never sent it, in its own words.
+        context: Where it came from and how far it got, as the client on this machine tells; None while it has not.
     """
 
     seq: int
@@ -64,6 +65,7 @@ class EventRow:
     size: int = 0
     sent: Any = None
     drop_reason: str | None = None
+    context: Any = None
 
     @property
     def good(self) -> bool | None:
@@ -89,7 +91,6 @@ class EventRow:
         """Return the row as it appears in the control API."""
         row = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "sent"}
         row["good"] = self.good
-        row["context"] = self.data.get("context") if isinstance(self.data, dict) else None
         row["attempts"] = len(self.statuses)
         row["attempts_log"] = [attempt.document() for attempt in self.attempts_log[-SHOWN_ATTEMPTS:]]
         row["took_ms"] = self.took_ms

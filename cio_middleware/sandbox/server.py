@@ -144,6 +144,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         log_config=None,  # whoever starts a sandbox inside a program keeps that program's logging
         access_log=False,
         server_header=False,
+        headers=[("x-cio-sandbox", "1")],  # by which a client of ours on this machine knows that nobody else listens
         timeout_graceful_shutdown=1,
         timeout_keep_alive=75,
     )

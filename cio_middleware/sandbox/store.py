@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cio_middleware.sandbox.advice import Situation, advise, is_ulid
 from cio_middleware.sandbox.bell import Bell
 from cio_middleware.sandbox.changes import Changes
+from cio_middleware.sandbox.context import Contexts
 from cio_middleware.sandbox.effects import Setting, apply
 from cio_middleware.sandbox.faults import Faults
 from cio_middleware.sandbox.fidelity import Fidelity
@@ -118,7 +119,7 @@ class Workspace:
         self.people = People(capacity.people, capacity.moments)
         self.objects: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
         self.ledger = Ledger(capacity.events, capacity.size, capacity.names)
-        self.contexts: dict[str, dict[str, Any]] = {}
+        self.contexts = Contexts(capacity.events or capacity.tries)
         self._seen: Latest[str] = Latest(capacity.ids)
         self._attempts = Attempts(capacity.tries, capacity.statuses)
 
@@ -149,6 +150,7 @@ class Workspace:
         self._requests_numbered = max(self._requests_numbered, memory.requests_numbered)
         self.people, self.objects, self.ledger = memory.people, memory.objects, memory.ledger
         for row in self.events:
+            self.contexts.came(row)
             if row.verdict.stored and row.kind in EVENT_KINDS and is_ulid(row.event_id):
                 self._seen.add(str(row.event_id).upper())
         self.changes.begin_epoch()
@@ -163,7 +165,7 @@ class Workspace:
     @property
     def empty(self) -> bool:
         """True when nothing would be lost with it: no request came, no fault is set and nobody waits."""
-        return not self.ledger.requested and self.faults.none_set and not self.bell.awaited
+        return not self.ledger.requested and not len(self.events) and self.faults.none_set and not self.bell.awaited
 
     def request(self, name: str) -> RequestRow | None:
         """Return the request with this id, if it is kept."""
@@ -242,6 +244,7 @@ class Workspace:
 
     def _keep(self, row: EventRow) -> None:
         self.ledger.add(row, row.size)
+        self.contexts.came(row)
         self.changes.note("event", row.seq)
         if self._house.on_event is not None:
             self._house.on_event(row)
@@ -292,6 +295,7 @@ class Workspace:
             replaces=tries.replaced,
             size=op.size,
             sent=op.sent,
+            context=self.contexts.get(op.event_id if isinstance(op.event_id, str) else None),
         )
 
     def next_request(self) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from cio_middleware.testing._seen import (
     SeenAttempt,
+    SeenContext,
     SeenEvent,
     SeenFault,
     SeenFinding,
@@ -28,6 +29,7 @@ __all__ = [
     "MemorySandbox",
     "Sandbox",
     "SeenAttempt",
+    "SeenContext",
     "SeenEvent",
     "SeenFault",
     "SeenFinding",

@@ -64,6 +64,41 @@ class SeenAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenContext:
+    """
+    What a client on this machine told the sandbox of an event, beside its delivery.
+
+    Attributes:
+        call_site: The line of the app that captured it, as ``file:line in function``.
+        route: The path of the request, with names in the place of values; `method` and `request_id` are the request's.
+        task: The Celery task.
+        stages: How far it got, oldest first: ``captured``, ``queued`` or ``spooled``, ``sent#1``, ``replied``,
+            ``settled``, or ``never_sent``; each a dict with `stage`, `at` and what is known.
+    """
+
+    call_site: str | None
+    route: str | None
+    method: str | None
+    request_id: str | None
+    trace_id: str | None
+    span_id: str | None
+    task: str | None
+    drop_reason: str | None
+    stages: tuple[Mapping[str, Any], ...]
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Self:
+        """Read one from the sandbox's JSON."""
+        values: dict[str, Any] = {name: item.get(name) for name in cls.__slots__}
+        return cls(**{**values, "stages": tuple(item.get("stages") or ())})
+
+    @property
+    def reached(self) -> list[str]:
+        """The names of the stages, oldest first."""
+        return [stage["stage"] for stage in self.stages]
+
+
+@dataclass(frozen=True, slots=True)
 class SeenEvent:
     """
     One operation that arrived, with its verdict.
@@ -77,7 +112,8 @@ class SeenEvent:
         identifiers: As sent.
         event_id: The ULID.
         data: The event's data, or the attributes of an identify.
-        context: ``data["context"]``, or None.
+        context: Where it came from and how far it got, as a client on this machine tells the sandbox; None while it
+            has not. What was sent as context is in ``data["context"]``.
         timestamp: As sent, or None; `received_at` is the sandbox's clock. Both are Unix seconds.
         api: ``track.v1`` or ``track.v2``.
         request: The id of the request; `batch_index` its place in it.
@@ -97,7 +133,7 @@ class SeenEvent:
     identifiers: Mapping[str, Any]
     event_id: str | None
     data: Any
-    context: Any
+    context: SeenContext | None
     timestamp: Any
     received_at: float
     api: str
@@ -124,7 +160,17 @@ class SeenEvent:
         values["attempts_log"] = tuple(SeenAttempt(**attempt) for attempt in item.get("attempts_log", ()))
         for name in ("statuses", "replaces"):
             values[name] = tuple(item.get(name, ()))
+        values["context"] = SeenContext.of(item["context"]) if item.get("context") else None
         return cls(**values)
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace that the event was captured in, if it is known."""
+        if self.context is not None and self.context.trace_id:
+            return self.context.trace_id
+        sent = self.data.get("context") if isinstance(self.data, dict) else None
+        trace_id = sent.get("traceId") if isinstance(sent, dict) else None
+        return trace_id if isinstance(trace_id, str) else None
 
 
 @dataclass(frozen=True, slots=True)

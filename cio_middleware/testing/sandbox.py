@@ -265,6 +265,8 @@ class Sandbox(Look):
                 settled = client.flush(timeout) and settled
             except ClosedError:  # and so all of it is settled
                 continue
+            if (report := client._parts.report) is not None:  # noqa: SLF001 - what it told is looked at next
+                report.flush()
         return settled
 
     def freeze_time(self, at: float | datetime) -> FreezableClock:

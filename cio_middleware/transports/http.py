@@ -45,7 +45,7 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": f"cio-middleware/{VERSION} python/{platform.python_version()}",
 }
-_KEPT = ("retry-after", "location", "date")
+_KEPT = ("retry-after", "location", "date", "x-cio-sandbox")
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,7 +120,7 @@ def _key(event: SeenEvent) -> str:
 
 
 def _deed(event: SeenEvent) -> Deed:
-    context = event.context or {}
+    context = event.data.get("context") or {}
     own = {name: value for name, value in event.data.items() if name != "context" and not name.startswith("_")}
     path = context.get("page", {}).get("path", "no request")
     return Deed(str(event.name), tuple(sorted(own.items())), path, context.get("locale", ""))

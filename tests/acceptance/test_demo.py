@@ -142,8 +142,8 @@ ADA = Person("ada", "flask", "en-GB", (STEP,), {"plan": "pro"})
 ORDER = SeenEvent(
     seq=1, kind="event", subject="person", name="order_placed", person="ada", identifiers={"id": "ada"},
     event_id=ID,
-    data={"total": 42, "_queued_at": 1, "context": {}},
-    context={"page": {"path": "/orders"}, "locale": "en-GB"},
+    data={"total": 42, "_queued_at": 1, "context": {"page": {"path": "/orders"}, "locale": "en-GB"}},
+    context=None,
     timestamp=1, received_at=1.0, api="track.v2", request="r1", batch_index=0, verdict="accepted", good=True,
     errors=(), warnings=(), attempts=1, statuses=(200,),
 )  # fmt: skip
@@ -170,9 +170,12 @@ GOOD = verdict.Seen([ORDER], [PROFILE], [])
             replace(GOOD, events=[ORDER, replace(ORDER, seq=2)]),
             f"event {ID} is stored more than once",
         ),
-        (replace(GOOD, events=[replace(ORDER, data={"total": 41})]), LACKS),
+        (replace(GOOD, events=[replace(ORDER, data={**ORDER.data, "total": 41})]), LACKS),
         (
-            replace(GOOD, events=[replace(ORDER, context={"page": {"path": "/cart"}, "locale": "en-GB"})]),
+            replace(
+                GOOD,
+                events=[replace(ORDER, data={"total": 42, "context": {"page": {"path": "/cart"}, "locale": "en-GB"}})],
+            ),
             LACKS,
         ),
         (

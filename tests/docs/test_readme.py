@@ -78,7 +78,7 @@ def test_an_example_works_in_an_empty_folder(framework, sandbox, tmp_path):
         event = sandbox.wait_for("order_placed", person="ada", data={"total": 42}, timeout=10)
 
     assert reply.text == "Thank you."
-    assert event.context["page"]["path"] == path
+    assert event.data["context"]["page"]["path"] == path
     assert event.attempts == 1
 
 

@@ -333,7 +333,7 @@ async def test_an_event_tells_the_trace_of_its_request(traced, spans, sandbox):
         else:
             await wrapped(scope, None, None)  # type: ignore[arg-type]  # never called
     assert await client.aflush(5)
-    found = {event.name: (event.context or {}).get("traceId") for event in sandbox.good}
+    found = {event.name: event.data.get("context", {}).get("traceId") for event in sandbox.good}
     assert found == {"traced": trace.format_trace_id(request.get_span_context().trace_id), "untraced": None}
 
 

@@ -104,7 +104,7 @@ def test_an_endpoint_knows_its_request_and_its_person(sandbox, client, serve_asg
     client.flush()
 
     event = sandbox.wait_for("viewed", person="ada")
-    assert event.context["page"]["path"] == "/ada"
+    assert event.data["context"]["page"]["path"] == "/ada"
     assert "secret" not in str(event.data)
 
 
@@ -123,7 +123,7 @@ def test_a_streamed_body_knows_its_request_and_its_person(sandbox, client, serve
     assert http.get("/ada").text == "onetwo"
     client.flush()
 
-    assert sandbox.wait_for("streamed", person="ada").context["page"]["path"] == "/ada"
+    assert sandbox.wait_for("streamed", person="ada").data["context"]["page"]["path"] == "/ada"
 
 
 def test_parked_events_go_on_with_the_last_byte_and_the_response_waits_for_no_background_task(
@@ -156,7 +156,7 @@ def test_parked_events_go_on_with_the_last_byte_and_the_response_waits_for_no_ba
         release.set()
     until(lambda: slow_client.stats().captured == 2)
     slow_client.flush()
-    assert sandbox.wait_for("later", person="ada").context["page"]["path"] == "/any"
+    assert sandbox.wait_for("later", person="ada").data["context"]["page"]["path"] == "/any"
 
 
 def test_a_person_named_in_a_worker_thread_reaches_the_request(sandbox, client, serve_asgi):
@@ -224,7 +224,7 @@ def test_a_mounted_application_belongs_to_the_request(sandbox, client, serve_asg
     client.flush()
 
     event = sandbox.wait_for("inside", person="ada")
-    assert event.context["page"]["path"] == "/shop/7/cart"
+    assert event.data["context"]["page"]["path"] == "/shop/7/cart"
     assert len(cells) == 1
     assert client.stats().captured == 1
 
@@ -269,7 +269,7 @@ async def test_a_task_that_outlives_its_request_parks_nothing(sandbox, client, c
     stats = client.stats()
     assert (stats.parked, stats.dropped) == (0, {"no_identity": 1})
     client.flush()
-    assert sandbox.wait_for("later", person="ada").context["page"]["path"] == "/ada"
+    assert sandbox.wait_for("later", person="ada").data["context"]["page"]["path"] == "/ada"
 
 
 def test_concurrent_requests_never_share_a_person(sandbox, client, serve_asgi):
@@ -475,7 +475,7 @@ def test_a_websocket_never_parks(sandbox, client):
 
     assert parked == [0, 0]
     assert sandbox.wait_for("first").identifiers == {"anonymous_id": "browser-1"}
-    assert sandbox.wait_for("second", person="ada").context["page"]["path"] == "/ws"
+    assert sandbox.wait_for("second", person="ada").data["context"]["page"]["path"] == "/ws"
 
 
 async def test_an_unknown_kind_of_connection_passes(client, call_asgi):
@@ -665,4 +665,4 @@ async def test_a_single_query_key_is_one_key(sandbox, client, call_asgi, answer)
     await call_asgi(middleware, query_string=b"ref=news&r=secret")
     client.flush()
 
-    assert sandbox.wait_for("viewed").context["page"]["search"] == "?ref=news"
+    assert sandbox.wait_for("viewed").data["context"]["page"]["search"] == "?ref=news"

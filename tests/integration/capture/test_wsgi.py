@@ -147,7 +147,7 @@ def test_a_body_knows_its_request_and_its_person(sandbox, client, environ, start
 
     assert sandbox.count("step") == 3
     for name in ("step", "close"):
-        assert sandbox.wait_for(name, person="ada").context["page"]["url"] == "http://shop.example/shop"
+        assert sandbox.wait_for(name, person="ada").data["context"]["page"]["url"] == "http://shop.example/shop"
 
 
 @pytest.mark.parametrize("body", [[b"x"], (b"x",), []], ids=["list", "tuple", "empty"])
@@ -548,7 +548,7 @@ def test_flask_login_is_enough(sandbox, client, shop, serve_wsgi):
 
     for name in ("before_login", "viewed_cart", "streamed", "broke", "downloaded"):
         sandbox.wait_for(name, person="ada")
-    assert sandbox.wait_for("viewed_cart", person="browser-1").context["page"]["path"] == "/cart"
+    assert sandbox.wait_for("viewed_cart", person="browser-1").data["context"]["page"]["path"] == "/cart"
     assert client.stats().parked == 0
 
 

@@ -1,0 +1,219 @@
+"""
+What a client on this machine tells of its events beside their delivery: where each was captured, and how far it got.
+
+A client's word is no operation: it changes nothing that Customer.io would know. It joins the row of its event by the
+ULID, whichever of them comes first; an event that was given up unsent has no other row, and gets one.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from cio_middleware.sandbox import jsontext
+from cio_middleware.sandbox.ring import trim
+from cio_middleware.sandbox.rows import LOST, EventRow
+from cio_middleware.sandbox.verdicts import Finding, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from cio_middleware.sandbox.store import Workspace
+
+LINES = 5000
+"""Lines of one call at most."""
+TEXT_CHARS = 300
+LARGEST = 1e12
+"""Numbers from here on are none of a clock, a status or a queue."""
+STAGES = 50
+"""Stages that are kept of one event: the first and the newest."""
+
+_STAGE = re.compile(r"captured|queued|spooled|sent#\d{1,6}|replied|settled|never_sent")
+_EVENT_ID = re.compile(r"[0-9A-Za-z]{26}")
+_FACTS = ("call_site", "route", "method", "request_id", "trace_id", "span_id", "task")
+"""What is told once, with the first stage that knows it."""
+_PROGRESS = ("status", "error", "queue_depth", "breaker", "drop_reason", "next_retry_at")
+"""What belongs to one stage."""
+_NUMBERS = frozenset({"at", "status", "queue_depth", "next_retry_at"})
+
+REASONS: dict[str, tuple[str, str]] = {
+    "invalid_event": ("the client found it invalid", "Its log says why; debug=True raises at the call"),
+    "event_too_large": ("it is larger than Customer.io takes", "Send less with it"),
+    "queue_full": ("the client's queue was full", "Raise max_queue_events, or see why events are not taken"),
+    "breaker_open": ("several deliveries had failed in a row, and the breaker was open", "See why they failed"),
+    "no_identity": ("nobody was known whom it could be about", "Pass person=, or call identify() in the request"),
+    "processor": ("a processor dropped it: no consent, a sample", "Look at the client's processors"),
+    "processor_failed": ("a processor raised, and may have been there to redact it", "Look at the client's log"),
+    "callable_failed": ("attributes= or person= of @track_event raised", "Look at the client's log"),
+    "disabled": ("the client is switched off", "Set CUSTOMERIO_ENABLED, or another backend"),
+    "nested": ("it was captured by a hook of the client's own delivery", "Leave the client's own calls out"),
+    "closed": ("the client was closed already", "Close it last"),
+    "purged": ("its person was purged before it was sent", ""),
+    "expired": ("it waited longer than max_age", "Raise max_age, or see why events are not taken"),
+}
+
+
+class BadContext(ValueError):
+    """A line that cannot be read; the message says which, and what to type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One line: of which event, at which stage, when, and what is known."""
+
+    event_id: str | None
+    stage: str
+    at: float
+    known: Mapping[str, Any]
+
+
+def read(body: bytes) -> list[Told]:
+    """
+    Read lines of JSON.
+
+    What is not known here is left out, so that a payload that a client sends by mistake is not kept.
+
+    Raises:
+        BadContext: naming the line.
+    """
+    lines = [line for line in body.split(b"\n") if line.strip()]
+    if len(lines) > LINES:
+        raise BadContext(f"there are {len(lines)} lines, and {LINES} are read at once. Send fewer")
+    return [_line(number, line) for number, line in enumerate(lines, 1)]
+
+
+def _line(number: int, line: bytes) -> Told:
+    try:
+        given = jsontext.read(line, 4).value
+    except jsontext.NotJson as error:
+        raise BadContext(f"line {number}: {error}") from error
+    if not isinstance(given, dict):
+        raise BadContext(f'line {number} is no object. Type {{"event_id": "01J…", "stage": "captured"}}')
+    event_id, stage = given.get("event_id"), given.get("stage")
+    if event_id is not None and not (isinstance(event_id, str) and _EVENT_ID.fullmatch(event_id)):
+        raise BadContext(f"line {number}: event_id is {event_id!r:.80}. Type a ULID, or null")
+    if not isinstance(stage, str) or not _STAGE.fullmatch(stage):
+        raise BadContext(f"line {number}: stage is {stage!r:.80}. Type captured, queued, sent#1, replied or settled")
+    known = {name: value for name in (*_FACTS, *_PROGRESS, "at", "kind", "name") if (value := _kept(name, given))}
+    return Told(event_id and event_id.upper(), stage, known.pop("at", 0.0), known)
+
+
+def _kept(name: str, given: Mapping[str, Any]) -> Any:
+    value: Any = given.get(name)
+    if name in _NUMBERS:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return value if is_number and 0 <= value < LARGEST else None
+    return value[:TEXT_CHARS] if isinstance(value, str) else None
+
+
+class Contexts:
+    """
+    What is known of the newest events beside their delivery, by ULID; and which rows they have.
+
+    Args:
+        count: Events at most.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._known: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._rows: OrderedDict[str, tuple[int, ...]] = OrderedDict()
+
+    def get(self, event_id: str | None) -> dict[str, Any] | None:
+        """Return what is known of an event; None while nothing is."""
+        return self._known.get(event_id.upper()) if event_id else None
+
+    def rows(self, event_id: str | None) -> tuple[int, ...]:
+        """Return the numbers of an event's rows."""
+        return self._rows.get(event_id, ()) if event_id else ()
+
+    def came(self, row: EventRow) -> None:
+        """Remember that an event has this row."""
+        if row.event_id:
+            key = row.event_id.upper()
+            self._rows[key] = (*self._rows.pop(key, ()), row.seq)[-STAGES:]
+            trim(self._rows, self._count)
+
+    def add(self, told: Told) -> dict[str, Any]:
+        """Add a stage to what is known of its event, and return all of that; what has no ULID is not kept."""
+        before = self._known.pop(told.event_id, {}) if told.event_id else {}
+        stage = {"stage": told.stage, "at": told.at}
+        stage |= {name: told.known[name] for name in _PROGRESS if name in told.known}
+        stages = [*before.get("stages", ()), stage]
+        stages.sort(key=lambda one: (one["at"], _order(one["stage"])))
+        if len(stages) > STAGES:
+            del stages[1]
+        facts = {name: before.get(name) or told.known.get(name) for name in _FACTS}
+        reason = told.known.get("drop_reason") or before.get("drop_reason")
+        after = {**facts, "drop_reason": reason, "stages": stages}
+        if told.event_id:
+            self._known[told.event_id] = after
+            trim(self._known, self._count)
+        return after
+
+
+def _order(stage: str) -> int:
+    return ("captured", "queued", "spooled", "sent", "replied", "settled", "never_sent").index(stage.partition("#")[0])
+
+
+def tell(workspace: Workspace, lines: Iterable[Told]) -> dict[str, int]:
+    """Take in what a client tells; rows that it is about change, and what was never sent gets a row of its own."""
+    changed: dict[str, dict[str, Any]] = {}
+    taken = lost = 0
+    for told in lines:
+        taken += 1
+        context = workspace.contexts.add(told)
+        if told.event_id:
+            changed[told.event_id] = context
+        if _gave_up(told, context) and not workspace.contexts.rows(told.event_id):
+            workspace.keep(_row(workspace, told, context))
+            lost += 1
+    for event_id, context in changed.items():
+        for row in _rows_of(workspace, event_id):
+            if row.context != context:
+                workspace.update(replace(row, context=context))
+    return {"taken": taken, "never_sent": lost}
+
+
+def _rows_of(workspace: Workspace, event_id: str) -> Iterator[EventRow]:
+    found = (workspace.row(seq) for seq in workspace.contexts.rows(event_id))
+    return (row for row in found if row is not None)
+
+
+def _gave_up(told: Told, context: Mapping[str, Any]) -> bool:
+    """Whether nobody but the client ever saw the event: one that was sent once is no secret of the client's."""
+    if told.stage == "never_sent":
+        return True
+    sent = any(stage["stage"].startswith("sent#") for stage in context["stages"])
+    return told.stage == "settled" and "drop_reason" in told.known and not sent
+
+
+def _row(workspace: Workspace, told: Told, context: dict[str, Any]) -> EventRow:
+    reason = str(told.known.get("drop_reason", "unknown"))
+    explain, fix = REASONS.get(reason, (reason.replace("_", " "), ""))
+    finding = Finding(f"N-{reason.replace('_', '-')}", reason, "", f"never sent: {reason}", explain, fix)
+    lost = reason in LOST
+    return EventRow(
+        seq=workspace.next_seq(),
+        workspace=workspace.name,
+        api="client",
+        subject="person",
+        kind=str(told.known.get("kind", "event")),
+        name=told.known.get("name"),
+        person=None,
+        identifiers={},
+        event_id=told.event_id,
+        data={},
+        timestamp=None,
+        received_at=told.at or time.time(),
+        request="",
+        batch_index=None,
+        verdict=Verdict.NEVER_SENT,
+        errors=(finding,) if lost else (),
+        warnings=() if lost else (finding,),
+        drop_reason=reason,
+        context=context,
+    )
