@@ -33,7 +33,11 @@ _HINTS = {
     DropReason.NESTED: "a hook captures our own calls, and each would lead to another: leave them out",
     DropReason.BREAKER_OPEN: "Customer.io failed several times in a row, and is asked again every half minute",
 }
-_SILENT = frozenset({DropReason.DISABLED, DropReason.PROCESSOR, DropReason.PROCESSOR_FAILED, DropReason.BACKEND_FAILED})
+_SILENT = frozenset({
+    DropReason.DISABLED, DropReason.PROCESSOR, DropReason.PROCESSOR_FAILED, DropReason.SAMPLED, DropReason.NO_CONSENT,
+    DropReason.BACKEND_FAILED,
+})  # fmt: skip
+"""Reasons that somebody asked for, or that are said elsewhere."""
 _LANGUAGE = frozenset({"builtins", "cio_middleware"})
 
 
@@ -181,10 +185,12 @@ class Dispatch:
                 except Exception as error:  # noqa: BLE001 - the application's; it may have been there to redact
                     self._processor_failed(processor, f"raised {type(error).__name__}")
                     return DropReason.PROCESSOR_FAILED
-                if processed is None:
-                    return DropReason.PROCESSOR
+                if processed is None or isinstance(processed, DropReason):
+                    return processed or DropReason.PROCESSOR
                 if not isinstance(processed, Event):
-                    self._processor_failed(processor, f"returned a {type(processed).__name__}, no Event or None")
+                    self._processor_failed(
+                        processor, f"returned a {type(processed).__name__}, no Event, reason or None"
+                    )
                     return DropReason.PROCESSOR_FAILED
                 event = processed
             return event

@@ -25,6 +25,8 @@ class DropReason(enum.StrEnum):
     CALLABLE_FAILED = "callable_failed"
     PROCESSOR = "processor"
     PROCESSOR_FAILED = "processor_failed"
+    SAMPLED = "sampled"
+    NO_CONSENT = "no_consent"
     DISABLED = "disabled"
     BACKEND_FAILED = "backend_failed"
     NESTED = "nested"

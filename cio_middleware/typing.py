@@ -64,8 +64,8 @@ class About(TypedDict, total=False):
 PersonResolver = Callable[[RequestCell], "Person | Awaitable[Person | None] | None"]
 """Says who a request belongs to. None means: nobody known."""
 
-Processor = Callable[[Event], Event | None]
-"""Looks at an event before it goes on: returns it, another one, or None to drop it."""
+Processor = Callable[[Event], Event | DropReason | None]
+"""Looks at an event before it goes on: returns it, another one, or a reason to drop it; None is `processor`."""
 
 
 class HTTPClient(Protocol):

@@ -15,7 +15,7 @@ from cio_middleware.testing import Sandbox
 DOCS = Path(__file__).parents[2] / "docs"
 SYBIL = Sybil(parsers=[PythonCodeBlockParser()], path=str(DOCS))
 BLOCKS = {
-    "explanation/privacy.md": 1,
+    "explanation/privacy.md": 2,
     "how-to/deploy.md": 4,
     "how-to/dead-letters.md": 4,
     "how-to/flask.md": 2,
