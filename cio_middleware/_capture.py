@@ -7,7 +7,7 @@ with its request, or one that is dropped with a reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry.trace import Span
@@ -23,7 +23,7 @@ from ._person import Named, People
 from ._stats import DropReason, Ledger
 from ._telemetry import Telemetry
 from .exceptions import InvalidEvent
-from .wire import limits, track
+from .wire import limits, track, verbs
 
 _EMPTY: Mapping[str, Any] = {}
 
@@ -132,6 +132,22 @@ class Capture:
             return None
         return self._dispatch.pack(event, now, carrier, span)
 
+    def verb(self, form: Callable[[str, int], verbs.Form], attributes: object) -> Packed | None:
+        """Capture what has a form of its own, made with its id and time (Unix seconds); None when it was dropped."""
+        now = self._begin()
+        if now is None:
+            return None
+        try:
+            event_id, at = self._mint(now), int(now)
+            made = form(event_id, at)
+            raw = self._described(attributes) if made.after else b""
+            event = Event(made.kind, event_id, "", at, raw, made.person)
+            span, carrier = self._telemetry.create(event, now)
+        except BaseException as error:  # noqa: BLE001 - see _failed
+            self._failed(error)
+            return None
+        return self._dispatch.pack(event, now, carrier, span, made)
+
     def nothing(self) -> None:
         """Count an event whose attributes could not be made; whoever calls this says in the log why."""
         if self._begin() is not None:
@@ -199,6 +215,13 @@ class Capture:
         limits.check_person_attributes(values)
         at = int(now) if timestamp is None else limits.unix_seconds(timestamp)
         return Event("identify", self._mint(now), "", at, _values.dump(values), identity, anonymous_id)
+
+    def _described(self, attributes: object) -> bytes:
+        """What is known about a device, an object or a relationship, under the limits of what is about a person."""
+        cleaned = _values.clean(_mapping(attributes), omit_not_finite=True)
+        self._ledger.note_values(cleaned.replaced, cleaned.not_finite)
+        limits.check_person_attributes(cleaned.values)
+        return _values.dump(cleaned.values)
 
     def _failed(self, error: BaseException) -> None:
         """Whatever the caller's values did, the event is accounted for, and only what must pass does."""

@@ -24,6 +24,7 @@ from ._letters import DeadLetters
 from ._person import Named
 from ._settings import Settings, hide_key
 from ._stats import Stats
+from ._verbs import Verbs
 from .backends._exit import at_exit
 from .backends.queued import on_a_loop
 from .exceptions import ClosedError, ConfigurationError, InvalidEvent
@@ -33,7 +34,7 @@ from .wire import track
 Result = TypeVar("Result")
 
 
-class Client:
+class Client(Verbs):
     """
     Captures events and sees to their delivery. Safe to share between threads, event loops and forked children.
 

@@ -15,7 +15,11 @@ from . import _values
 from ._stats import DropReason
 from .exceptions import DeliveryError, InvalidEvent
 
-Kind = Literal["event", "identify", "page", "screen"]
+Kind = Literal[
+    "event", "identify", "page", "screen", "delete", "suppress", "unsuppress", "merge", "add_device", "delete_device",
+    "identify_object", "delete_object", "add_relationships", "delete_relationships",
+]  # fmt: skip
+"""What is said. Processors see those kinds that have attributes."""
 Route = Literal["batch", "single"]
 
 ALL_LANES = -1

@@ -73,6 +73,8 @@ class Consent:
 
     def __call__(self, event: Event) -> Event | DropReason:
         """The event, or `DropReason.NO_CONSENT`."""
+        if event.identity is None and event.anonymous_id is None:
+            return event  # about an object
         asked = Asked(event.identity, event.anonymous_id, current.get())
         if asked.request is None:
             agreed = self._agrees(asked)

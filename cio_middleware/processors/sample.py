@@ -56,7 +56,7 @@ class Sample:
 
     def __call__(self, event: Event) -> Event | DropReason:
         """The event, or `DropReason.SAMPLED`."""
-        if event.kind == "identify":
+        if event.kind not in {"event", "page", "screen"}:
             return event
         rate = next((rate for pattern, rate in self._rates if pattern.match(event.name)), 1.0)
         return event if rate == 1.0 or self._place(event) < rate else DropReason.SAMPLED

@@ -19,6 +19,7 @@ BLOCKS = {
     "how-to/deploy.md": 4,
     "how-to/dead-letters.md": 4,
     "how-to/flask.md": 2,
+    "how-to/people.md": 7,
     "how-to/starlette.md": 7,
     "how-to/test-your-app.md": 4,
     "tutorials/first-event.md": 4,
