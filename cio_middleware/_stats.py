@@ -44,6 +44,10 @@ class DropReason(enum.StrEnum):
     PURGED = "purged"
     CLOSED = "closed"
 
+    def __repr__(self) -> str:
+        """The word alone, since a reading of the ledger is read by people."""
+        return repr(self.value)
+
 
 @dataclass(frozen=True, slots=True)
 class Stats:

@@ -235,7 +235,7 @@ class Courier:
                 # quote.
                 event_id = lease.entries[part[index]][0].event_id
                 self._notices.trouble(
-                    "refused", "refused", "Customer.io refused event %s: see the dead letters", event_id
+                    "refused", "refused", "Customer.io refused event %s: client.dead_letters says why", event_id
                 )
         if self._queue.drop(lease, expired, DropReason.EXPIRED):
             self._notices.trouble("expired", "expired", "events waited longer than max_age and are dropped")

@@ -16,10 +16,11 @@ DOCS = Path(__file__).parents[2] / "docs"
 SYBIL = Sybil(parsers=[PythonCodeBlockParser()], path=str(DOCS))
 BLOCKS = {
     "explanation/privacy.md": 2,
-    "how-to/deploy.md": 4,
+    "how-to/deploy.md": 5,
     "how-to/dead-letters.md": 4,
     "how-to/flask.md": 2,
     "how-to/people.md": 7,
+    "how-to/spool.md": 2,
     "how-to/starlette.md": 7,
     "how-to/test-your-app.md": 4,
     "tutorials/first-event.md": 4,

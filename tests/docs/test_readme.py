@@ -142,6 +142,6 @@ def test_the_variables_of_the_readme_are_settings():
     from cio_middleware import Settings
 
     names = set(re.findall(r"CUSTOMERIO_[A-Z_]+", README))
-    assert names == {"CUSTOMERIO_BASE_URL", "CUSTOMERIO_SITE_ID", "CUSTOMERIO_API_KEY"}
+    assert names == {f"CUSTOMERIO_{name}" for name in ("BASE_URL", "SITE_ID", "API_KEY", "QUEUE", "SPOOL_DIR")}
     read = Settings.from_env(dict.fromkeys(names, "http://127.0.0.1:8246"))
     assert read.base_url == read.site_id == "http://127.0.0.1:8246"
