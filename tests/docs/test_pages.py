@@ -23,6 +23,7 @@ BLOCKS = {
     "how-to/spool.md": 2,
     "how-to/starlette.md": 7,
     "how-to/test-your-app.md": 4,
+    "reference/differences.md": 1,
     "tutorials/first-event.md": 4,
 }
 

@@ -271,3 +271,11 @@ def test_info_says_how_to_reach_it(sandbox, look):
     info = look(sandbox, "/info")
     assert info["environment"]["CUSTOMERIO_BASE_URL"] == info["url"] == sandbox.url
     assert info["limits"] == {"item_bytes": 32_000, "batch_bytes": 500_000}
+
+
+def test_the_differences_from_the_real_one_are_listed(sandbox, web):
+    """Each with what holds here, the other sides, a sentence, a source and how sure it is."""
+    items = web.get(f"{sandbox.url}/_sandbox/v1/differences").json()["items"]
+    (kilobyte,) = [item for item in items if item["key"] == "kilobyte"]
+    assert set(kilobyte) == {"key", "value", "default", "alternatives", "sentence", "source", "sure"}
+    assert (kilobyte["value"], kilobyte["alternatives"]) == (1000, [1024])
