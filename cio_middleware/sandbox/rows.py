@@ -7,10 +7,9 @@ No credential gets this far: `Authorization` and `Cookie` are taken out where a 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from cio_middleware.sandbox.verdicts import Finding, Verdict
+from cio_middleware.sandbox.verdicts import Finding, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

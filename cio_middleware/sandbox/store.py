@@ -20,6 +20,7 @@ from cio_middleware.sandbox.effects import Setting, apply
 from cio_middleware.sandbox.faults import Faults
 from cio_middleware.sandbox.fidelity import Fidelity
 from cio_middleware.sandbox.jsontext import has_non_finite
+from cio_middleware.sandbox.operations import EVENT_KINDS
 from cio_middleware.sandbox.people import People
 from cio_middleware.sandbox.ring import Latest, Ring, trim
 from cio_middleware.sandbox.rows import EventRow, RequestRow
@@ -90,6 +91,18 @@ class Judgement:
     warnings: tuple[Finding, ...] = ()
 
 
+@dataclass(slots=True)
+class Memory:
+    """What a workspace knows, apart from faults and counters: what a capture holds, and a disk keeps."""
+
+    seq: int
+    requests_numbered: int
+    people: People
+    objects: OrderedDict[tuple[str, str], dict[str, Any]]
+    events: Ring[EventRow]
+    requests: Ring[RequestRow]
+
+
 class Workspace:
     """One site id's world."""
 
@@ -114,6 +127,33 @@ class Workspace:
         self.requested = 0
         self._seen: Latest[str] = Latest(capacity.ids)
         self._tries: OrderedDict[str | bytes, tuple[int | str, ...]] = OrderedDict()
+
+    @property
+    def memory(self) -> Memory:
+        """Everything that a capture of this workspace holds."""
+        return Memory(self.seq, self._requests_numbered, self.people, self.objects, self.events, self.requests)
+
+    def remember(self, memory: Memory) -> None:
+        """Put a capture in place of what is here; totals then count what the capture holds."""
+        self._empty()
+        self.epoch += 1
+        self.seq = max(self.seq, memory.seq)
+        self._requests_numbered = max(self._requests_numbered, memory.requests_numbered)
+        self.people, self.objects = memory.people, memory.objects
+        self.events, self.requests = memory.events, memory.requests
+        self.requested = len(memory.requests)
+        for row in memory.events:
+            self.verdicts[row.verdict] += 1
+            self._counter(row.name or row.kind)[row.verdict] += 1
+            if row.verdict.stored and row.kind in EVENT_KINDS and is_ulid(row.event_id):
+                self._seen.add(str(row.event_id).upper())
+        self.bell.ring()
+
+    def blank(self) -> Memory:
+        """Return a memory with nothing in it, within the bounds of this house."""
+        capacity = self._house.capacity
+        rings = (Ring[EventRow](capacity.events, capacity.size), Ring[RequestRow](capacity.events, capacity.size))
+        return Memory(0, 0, People(capacity.people, capacity.moments), OrderedDict(), *rings)
 
     @property
     def empty(self) -> bool:
