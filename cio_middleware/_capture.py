@@ -43,6 +43,8 @@ class Capture:
         parking: Parking,
         stamps: bool,
         stamp_queued: bool,
+        typed: Callable[[object, object], tuple[Any, Any]],
+        has_catalog: bool,
     ) -> None:
         self._mint = ulids.at
         self._time = clock.time
@@ -53,6 +55,8 @@ class Capture:
         self._processors, self._batched = dispatch.processors, dispatch.batched
         self._parking = parking
         self._stamps = stamps
+        self._typed = typed
+        self._has_catalog = has_catalog
         self._stamp_queued = stamps and stamp_queued
         self._second, self._end = 0, b"}"
         self.closed = False
@@ -60,7 +64,7 @@ class Capture:
     def event(  # noqa: C901, PLR0912 - in full, and with few calls: see below
         self,
         kind: Kind,
-        name: str,
+        name: Any,
         attributes: object,
         person: object,
         anonymous_id: object,
@@ -78,6 +82,8 @@ class Capture:
             self._dispatch.drop(DropReason.CLOSED)
             return None
         try:
+            if (self._has_catalog or type(name) is not str) and kind == "event":
+                name, attributes = self._typed(name, attributes)
             bound, cell = overlay.get(), current.get()
             anonymous = None
             if type(person) is str and anonymous_id is None and bound is None:
