@@ -108,7 +108,7 @@ class Settings:
     half a minute (off). The death of a process costs nothing with any of them.
     """
     on_spool_error: Literal["memory", "reject"] = "memory"
-    """What happens while the disk fails: events are held in memory, or dropped."""
+    """What happens to new events while the disk fails: memory holds them there, reject drops them."""
 
     max_in_flight: int = 1
     """Batches under way at once, 1 to 32. The events of one identifier still leave in their order."""
