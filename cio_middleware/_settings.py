@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
-from ._environ import PREFIX, named, nearest, read
+from ._environ import PREFIX, levels_up, named, nearest, read
 from ._secret import Secret, SecretSource
 from .exceptions import ConfigurationError
 
@@ -155,7 +155,7 @@ class Settings:
         # A traceback may be printed with the locals of its frames: this one must not hold the environment by then.
         del environ
         for hint in unknown:
-            warnings.warn(hint, stacklevel=2)
+            warnings.warn(hint, stacklevel=levels_up())
         problems += _unknown_names(overrides)
         if problems:
             # What else is wrong is told along with it: nobody restarts once per mistake.
