@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
-from ._environ import PREFIX, named, nearest, read
+from ._environ import PREFIX, levels_up, named, nearest, read
 from ._secret import Secret, SecretSource
 from .exceptions import ConfigurationError
 
@@ -108,7 +108,7 @@ class Settings:
     half a minute (off). The death of a process costs nothing with any of them.
     """
     on_spool_error: Literal["memory", "reject"] = "memory"
-    """What happens while the disk fails: events are held in memory, or dropped."""
+    """What happens to new events while the disk fails: memory holds them there, reject drops them."""
 
     max_in_flight: int = 1
     """Batches under way at once, 1 to 32. The events of one identifier still leave in their order."""
@@ -155,7 +155,7 @@ class Settings:
         # A traceback may be printed with the locals of its frames: this one must not hold the environment by then.
         del environ
         for hint in unknown:
-            warnings.warn(hint, stacklevel=2)
+            warnings.warn(hint, stacklevel=levels_up())
         problems += _unknown_names(overrides)
         if problems:
             # What else is wrong is told along with it: nobody restarts once per mistake.

@@ -38,10 +38,19 @@ def code(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-@pytest.mark.parametrize("path", tables.TABLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", tables.PAGES, ids=lambda path: path.stem)
 def test_a_table_that_follows_the_code_is_written_from_it(path):
-    """Every setting and every doubt is there, with its default and its meaning. If not: python docs/tables.py."""
-    assert path.read_text("utf-8") == tables.page(path)
+    """Every setting, verb and doubt is there, with what it takes and its meaning. If not: python docs/tables.py."""
+    page = path.read_text("utf-8")
+    assert page == tables.page(page)
+
+
+def test_every_method_of_a_client_is_among_the_verbs():
+    """A verb that is new cannot be forgotten: it is there by itself, or as the twin that is awaited."""
+    named = {cell[0].strip("`").partition("(")[0] for cell in rows("reference/verbs.md", "on a client")}
+    public = {name for name in dir(Client) if not name.startswith("_") and callable(getattr(Client, name))}
+    assert named >= {"track", "identify", "page", "flush", "close", "stats", "purge"}
+    assert public - named - {f"a{name}" for name in named} == tables.NOT_FOR_READERS
 
 
 def test_every_default_of_the_page_can_be_typed():

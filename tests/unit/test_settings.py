@@ -136,6 +136,20 @@ def test_an_unknown_variable_warns_with_the_nearest_known_one(variable, meant):
     assert CANARY not in str(caught[0].message)
 
 
+@pytest.mark.parametrize(
+    "enter",
+    [Settings.from_env, Client.from_env, cio.configure, cio.get_client],
+    ids=["settings", "client", "configure", "get"],
+)
+def test_the_warning_is_about_the_line_of_the_application(enter, monkeypatch):
+    """Python prints the line that a warning is about: one of ours would tell the reader nothing."""
+    for name in ("SITE_ID", "API_KEY", "REGOIN"):
+        monkeypatch.setenv(f"CUSTOMERIO_{name}", "dev")
+    with pytest.warns(UserWarning, match="CUSTOMERIO_REGOIN is not a setting") as caught:
+        enter()
+    assert caught[0].filename == __file__
+
+
 def test_other_variables_are_no_concern_of_ours():
     """What does not begin with CUSTOMERIO_ is not looked at, and what resembles nothing gets no guess."""
     with warnings.catch_warnings():
