@@ -34,7 +34,6 @@ from .catalog import Catalog, Typed
 from .delivery.drive import Sender
 from .delivery.limiter import Limiter
 from .delivery.retry import RetryPolicy
-from .exceptions import ConfigurationError
 from .queues.memory import DeadLetters, MemoryQueue
 from .transports.http import AsyncHttpTransport, HttpTransport, check_client
 from .typing import Backend, Processor, Queue
@@ -75,9 +74,6 @@ def assemble(
         ConfigurationError: a setting is missing or wrong.
     """
     settings.check()
-    if catalog is not None and not isinstance(catalog, Catalog):
-        message = f"catalog is a {type(catalog).__name__}: type Client(catalog=Catalog([OrderPlaced, SignedUp]))."
-        raise ConfigurationError(message)
     check_client(http_client, asynchronous=False)
     check_client(async_http_client, asynchronous=True)
     time: Clock = SystemClock() if clock is None else clock
@@ -120,8 +116,7 @@ def assemble(
         parking=parking,
         stamps=settings.stamps,
         stamp_queued=isinstance(backend, QueuedBackend),
-        typed=Typed(catalog, notices).settle,
-        has_catalog=catalog is not None,
+        typed=Typed(catalog, notices),
     )
     for part in (ledger, notices, ulids, parking, shutdown):
         WATCH.add(part)

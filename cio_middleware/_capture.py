@@ -8,7 +8,7 @@ with its request, or one that is dropped with a reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from opentelemetry.trace import Span
 
@@ -28,6 +28,16 @@ from .wire import limits, track, verbs
 _EMPTY: Mapping[str, Any] = {}
 
 
+class Typed(Protocol):
+    """Makes a name and attributes of a typed event, and checks both against a catalog, if there is one."""
+
+    has_catalog: bool
+
+    def settle(self, given: object, attributes: object) -> tuple[Any, Any]:
+        """The name and the attributes; raises `InvalidEvent` for what must not be sent."""
+        ...
+
+
 class Capture:
     """Makes the events of one client. `stamps` adds `_updated_at`, `stamp_queued` adds `_queued_at`."""
 
@@ -43,8 +53,7 @@ class Capture:
         parking: Parking,
         stamps: bool,
         stamp_queued: bool,
-        typed: Callable[[object, object], tuple[Any, Any]],
-        has_catalog: bool,
+        typed: Typed,
     ) -> None:
         self._mint = ulids.at
         self._time = clock.time
@@ -55,8 +64,7 @@ class Capture:
         self._processors, self._batched = dispatch.processors, dispatch.batched
         self._parking = parking
         self._stamps = stamps
-        self._typed = typed
-        self._has_catalog = has_catalog
+        self._typed, self._has_catalog = typed.settle, typed.has_catalog
         self._stamp_queued = stamps and stamp_queued
         self._second, self._end = 0, b"}"
         self.closed = False

@@ -27,7 +27,7 @@ from ._stats import Stats
 from ._verbs import Verbs
 from .backends._exit import at_exit
 from .backends.queued import on_a_loop
-from .catalog import Catalog, EventType
+from .catalog import Catalog, EventType, check_catalog
 from .exceptions import ClosedError, ConfigurationError, InvalidEvent
 from .typing import About, AsyncHTTPClient, Attributes, HTTPClient, Person, Processor, Timestamp
 from .wire import track
@@ -84,7 +84,7 @@ class Client(Verbs, Generic[UserAttributes]):
         self._parts = _assembly.assemble(
             self.settings,
             processors=_callables(processors),
-            catalog=catalog,
+            catalog=check_catalog(catalog),
             http_client=http_client,
             async_http_client=async_http_client,
             tracer_provider=tracer_provider,

@@ -13,8 +13,8 @@ A tracking plan as Python: each event a class, all of them a catalog that is che
 
 from __future__ import annotations
 
-from .checks import Catalog, Typed
+from .checks import Catalog, Typed, check_catalog
 from .plan import Change, changes, markdown, schema
 from .types import EventType
 
-__all__ = ["Catalog", "Change", "EventType", "Typed", "changes", "markdown", "schema"]
+__all__ = ["Catalog", "Change", "EventType", "Typed", "changes", "check_catalog", "markdown", "schema"]

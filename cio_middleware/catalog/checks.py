@@ -72,11 +72,25 @@ class Catalog:
         return wrong(known, attributes)
 
 
+def check_catalog(catalog: Catalog | None) -> Catalog | None:
+    """
+    The `catalog=` of a client.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    if catalog is not None and not isinstance(catalog, Catalog):
+        message = f"catalog is a {type(catalog).__name__}: type Client(catalog=Catalog([OrderPlaced, SignedUp]))."
+        raise ConfigurationError(message)
+    return catalog
+
+
 class Typed:
     """What `track` was given, as a name and attributes, checked against the catalog if there is one."""
 
     def __init__(self, catalog: Catalog | None, notices: Notices) -> None:
         self._catalog = catalog
+        self.has_catalog = catalog is not None
         self._mode = "warn" if catalog is None else catalog.mode
         self._notices = notices
 

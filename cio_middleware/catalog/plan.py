@@ -87,9 +87,9 @@ def changes(old: Schema, new: Schema) -> list[Change]:
     """
     What is different in a new plan, by event and attribute; both as `schema` gives them.
 
-    Campaigns and segments are made for what an event says. So it breaks them that an event or an attribute goes, that an
-    attribute is not always there any more, and that it may have values that it could not have before. That there is more
-    to read breaks nothing.
+    Campaigns and segments are made for what an event says. So it breaks them that an event or an attribute goes, that
+    an attribute is not always there any more, and that it may have values that it could not have before. That there is
+    more to read breaks nothing.
     """
     return list(_changes(old, new))
 
@@ -138,12 +138,17 @@ def _values_of(found: Schema, whole: Schema) -> Values:
         return frozenset().union(*(types for types, _ in parts)), values
     if "enum" in found or "const" in found:
         listed_values = found.get("enum", [found.get("const")])
-        return frozenset({"value"}), frozenset(map(repr, listed_values))
+        return frozenset(map(_kind_of, listed_values)), frozenset(map(repr, listed_values))
     types = found.get("type", sorted(_EVERYTHING))
     kinds = {types} if isinstance(types, str) else set(types)
     if "string" in kinds and "format" in found:
         kinds = {*kinds - {"string"}, f"string ({found['format']})"}
     return frozenset(kinds), None
+
+
+def _kind_of(value: object) -> str:
+    """The JSON type of a listed value: msgspec lists texts, whole numbers and None."""
+    return "string" if isinstance(value, str) else "null" if value is None else "integer"
 
 
 def _within(new: Values, old: Values) -> bool:
@@ -155,7 +160,7 @@ def _within(new: Values, old: Values) -> bool:
         wider.add("integer")
     if "string" in wider:
         wider |= {kind for kind in new[0] if kind.startswith("string")}
-    return new[0] - {"value"} <= wider
+    return new[0] <= wider
 
 
 def _shown(values: Values) -> str:
@@ -197,7 +202,8 @@ def _sent(hint: Any) -> Any:
     made = tuple(map(_sent, given))
     if made == given:
         return hint
-    return Union[made] if origin in {Union, UnionType} else origin[made]  # noqa: UP007 - made of what is not known here
+    generic: Any = Union if origin is UnionType else origin
+    return generic[made]
 
 
 def _docstrings(kind: type[EventType]) -> dict[str, str]:

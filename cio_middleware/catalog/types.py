@@ -16,7 +16,13 @@ from ..wire import limits
 _CONFIG = {"kw_only": True, "frozen": True, "gc": False, "forbid_unknown_fields": True}
 
 
-class _EventMeta(type(msgspec.Struct)):  # type: ignore[misc]  # mypy asks for a base that it can see
+if TYPE_CHECKING:
+    from msgspec import StructMeta
+else:
+    StructMeta = type(msgspec.Struct)
+
+
+class _EventMeta(StructMeta):
     """Takes `name=` in the class statement, and makes all fields keyword-only."""
 
     def __new__(
@@ -24,7 +30,7 @@ class _EventMeta(type(msgspec.Struct)):  # type: ignore[misc]  # mypy asks for a
     ) -> Any:
         if bases and any(isinstance(base, _EventMeta) for base in bases):
             _check_name(cls_name, name)
-        made = super().__new__(mcs, cls_name, bases, body, **{**_CONFIG, **config})
+        made: Any = super().__new__(mcs, cls_name, bases, body, **{**_CONFIG, **config})
         made.__event_name__ = name
         return made
 
@@ -39,7 +45,7 @@ def _check_name(cls_name: str, name: object) -> None:
         raise ConfigurationError(message) from None
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(msgspec.field,))
+@dataclass_transform(kw_only_default=True, field_specifiers=(msgspec.field,))
 class EventType(msgspec.Struct, metaclass=_EventMeta):
     """
     The base of an event with named attributes: fields with types, defaults, and units in their docstrings.

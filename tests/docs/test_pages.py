@@ -22,6 +22,7 @@ BLOCKS = {
     "how-to/people.md": 7,
     "how-to/spool.md": 2,
     "how-to/starlette.md": 7,
+    "how-to/typed-events.md": 2,
     "how-to/test-your-app.md": 4,
     "reference/differences.md": 1,
     "reference/verbs.md": 1,
