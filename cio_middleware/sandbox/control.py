@@ -23,7 +23,7 @@ from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, r
 from cio_middleware.sandbox.store import DEFAULT_WORKSPACE, Full
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from starlette.requests import Request
 
@@ -102,15 +102,18 @@ class Control:
 
     async def events(self, request: Request, workspace: Workspace) -> Response:
         """List events, newest first."""
-        return _json(listing.page(workspace, listing.read(request.query_params)))
+        return _json(self._listed(workspace, request.query_params))
 
     async def good(self, request: Request, workspace: Workspace) -> Response:
         """List what was stored."""
-        return _json(listing.page(workspace, listing.read({**request.query_params, "good": "true"})))
+        return _json(self._listed(workspace, {**request.query_params, "good": "true"}))
 
     async def bad(self, request: Request, workspace: Workspace) -> Response:
         """List what was lost, with the errors of each."""
-        return _json(listing.page(workspace, listing.read({**request.query_params, "good": "false"})))
+        return _json(self._listed(workspace, {**request.query_params, "good": "false"}))
+
+    def _listed(self, workspace: Workspace, query: Mapping[str, str]) -> dict[str, Any]:
+        return listing.page(workspace, listing.read(query, self._workspaces.house.clock()))
 
     async def event(self, request: Request, workspace: Workspace) -> Response:
         """Return one event, with what was sent."""
