@@ -1,7 +1,7 @@
 """
 Write the tables of the reference that follow the code: `python docs/tables.py`.
 
-A test compares the pages with what this would write, so a setting that is not documented fails it.
+A test compares the pages with what this would write, so a setting or a doubt that is not documented fails it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import dataclasses
 import inspect
 import re
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 from cio_middleware import Settings
+from cio_middleware.sandbox.fidelity import DOUBTS
 
-PAGE = Path(__file__).parent / "reference" / "settings.md"
+REFERENCE = Path(__file__).parent / "reference"
 PLACE = re.compile(r"(<!-- table: [^\n]* -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 TYPES = {"str": "text", "bool": "true, false", "int": "whole number", "float": "number"}
 
@@ -33,9 +35,34 @@ def settings_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-def page(text: str) -> str:
+def differences_table() -> str:
+    """A row for each thing that no source settles, in the order of the sandbox's file."""
+    lines = [
+        "| key | default | other sides | what is decided, and why | looked for in | how sure |",
+        "|---|---|---|---|---|---|",
+    ]
+    for doubt in DOUBTS.values():
+        others = ", ".join(map(_side, doubt.alternatives)) or "none"
+        said = (doubt.sentence, doubt.source, doubt.sure)
+        lines.append(f"| `{doubt.key}` | {_side(doubt.value)} | {others} | {' | '.join(said)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _side(value: Any) -> str:
+    text = _default(value).strip("`")
+    return f"`{text}`" if text else "none"
+
+
+TABLES: dict[Path, Callable[[], str]] = {
+    REFERENCE / "settings.md": settings_table,
+    REFERENCE / "differences.md": differences_table,
+}
+"""What each page's table is written by."""
+
+
+def page(path: Path) -> str:
     """The page with its table written anew."""
-    return PLACE.sub(lambda found: found[1] + settings_table() + found[2], text)
+    return PLACE.sub(lambda found: found[1] + TABLES[path]() + found[2], path.read_text("utf-8"))
 
 
 def _docstrings(kind: type) -> dict[str, str]:
@@ -64,4 +91,5 @@ def _default(value: object) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text("utf-8")), "utf-8")
+    for path in TABLES:
+        path.write_text(page(path), "utf-8")

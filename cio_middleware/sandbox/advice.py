@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cio_middleware.sandbox.checks import MILLISECONDS_FROM
 from cio_middleware.sandbox.verdicts import Finding
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}", re.IGNORECASE)
 
 CAMPAIGN_WINDOW = 72 * 3600
 CLOCK_SKEW = 60
-MILLISECONDS_FROM = 100_000_000_000
-"""As seconds this is the year 5138; as milliseconds, 1973. Customer.io's Ruby client draws the same line."""
 EXACT_INTEGER = 2**53
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     Check = Callable[[Operation, Fidelity], Iterator[Finding]]
 
+MILLISECONDS_FROM = 100_000_000_000
+"""As seconds this is the year 5138; as milliseconds, 1973. Customer.io's Ruby client draws the same line."""
+
 E164 = re.compile(r"\+[1-9]\d{1,14}")
 DIRECTIVES = frozenset({"_timestamp", "_update", "cio_relationships", "anonymous_id"})
 """
@@ -89,11 +92,16 @@ def event_data(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:
         yield invalid("E-data-too-large", op.where, words, _over("data", op.attributes_size, limit), "Send less.")
 
 
-def timestamp(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:  # noqa: ARG001  # every check has this shape
+def timestamp(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:
     """A timestamp is whole Unix seconds."""
-    if op.timestamp is None or (isinstance(op.timestamp, int) and not isinstance(op.timestamp, bool)):
+    if op.timestamp is None:
         return
     field = "_timestamp" if op.kind == "identify" and op.api == "track.v1" else "timestamp"
+    if isinstance(op.timestamp, int) and not isinstance(op.timestamp, bool):
+        if op.timestamp >= MILLISECONDS_FROM and fidelity.millisecond_timestamps == "refuse":
+            explain = f"{op.timestamp} looks like milliseconds"
+            yield invalid("E-timestamp", field, f"{field} is out of range", explain, "Send int(moment.timestamp()).")
+        return
     explain = f"it is {_kind(op.timestamp)}"
     yield invalid("E-timestamp", field, f"{field} must be an integer", explain, "Send int(moment.timestamp()).")
 

@@ -146,6 +146,10 @@ class Control:
         newest = [row.document() for row, _ in zip(workspace.requests.newest_first(), range(limit), strict=False)]
         return _json({"items": newest, "total": workspace.ledger.requested, "evicted": workspace.requests.evicted})
 
+    async def differences(self, _request: Request, _workspace: Workspace) -> Response:
+        """List what no source settles about the real Customer.io, and how this sandbox decides it."""
+        return _json({"items": self._workspaces.house.fidelity.differences()})
+
     async def reset(self, _request: Request, workspace: Workspace) -> Response:
         """Forget everything in the workspace and put its faults away."""
         workspace.reset()
@@ -209,6 +213,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{_ROOT}/people/{{key:path}}", Control.person),
     ("GET", f"{_ROOT}/objects", Control.objects),
     ("GET", f"{_ROOT}/requests", Control.requests),
+    ("GET", f"{_ROOT}/differences", Control.differences),
     ("POST", f"{_ROOT}/reset", Control.reset),
     ("POST", f"{_ROOT}/wait", Control.wait),
     ("GET", f"{_ROOT}/faults", Control.faults),

@@ -201,7 +201,7 @@ class Emulator:
     def _fault_reply(self, plan: Plan) -> Reply:
         act = plan.decision.act
         headers = dict(act.headers)
-        if act.status == HTTPStatus.TOO_MANY_REQUESTS and self._fidelity.retry_after_on_429 is not None:
+        if act.status == HTTPStatus.TOO_MANY_REQUESTS and self._fidelity.retry_after_on_429:
             headers.setdefault("Retry-After", self._fidelity.retry_after_on_429)
         if act.type == "redirect":
             location = act.to.rstrip("/") + plan.call.raw_path.decode("latin-1")

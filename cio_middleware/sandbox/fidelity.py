@@ -2,14 +2,51 @@
 What Customer.io documents as a limit, and what it leaves open: every guess of this sandbox, in one place.
 
 `Limits` holds numbers that the vendor's API reference and its list of error messages state. `Fidelity` holds
-the choices that no source settles; each says what is known, so that a reader can tell a fact from a decision,
-and a test can take the other side.
+the choices that no source settles. Their defaults, the other sides, and what is known of each stand in
+``fidelity.toml``, so that a reader can tell a fact from a decision, and a test can take the other side.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+import tomllib
+from dataclasses import asdict, dataclass, field
+from importlib.resources import files
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """
+    One thing that no source settles.
+
+    Attributes:
+        value: What the sandbox does unless told otherwise.
+        alternatives: The other sides that it can take.
+        sentence: What is decided, and why.
+        source: Where it was looked for.
+        sure: ``documented``, ``seen`` or ``guess``.
+    """
+
+    key: str
+    value: Any
+    alternatives: tuple[Any, ...]
+    sentence: str
+    source: str
+    sure: Literal["documented", "seen", "guess"]
+
+
+def _read() -> dict[str, Doubt]:
+    text = files(__package__).joinpath("fidelity.toml").read_text("utf-8")
+    entries = tomllib.loads(text).items()
+    return {key: Doubt(key, **{**said, "alternatives": tuple(said["alternatives"])}) for key, said in entries}
+
+
+DOUBTS = _read()
+"""Every entry of ``fidelity.toml``, by its key, in the order of the file."""
+
+
+def _value(key: str) -> Any:
+    return DOUBTS[key].value
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,70 +67,33 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """Choices that no source settles, with the cautious side as the default."""
+    """Choices that no source settles, the cautious side as the default; ``fidelity.toml`` says why."""
 
     limits: Limits = field(default_factory=Limits)
 
-    kilobyte: int = 1000
-    """
-    The reference says "kb". 1024 would let through what may be refused, so the sandbox is the stricter one.
-    """
-
-    page_name_bytes: int = 500
-    """
-    A page's name is its URL, which is routinely longer than an event's 100 bytes. Unverified: the list of invalid
-    requests (DOC:invalid-api-requests) has "event name must be less than 500 characters" beside "cannot be longer
-    than 100 bytes", and says of neither which names it is about.
-    """
-
-    unknown_person: Literal["keep", "drop"] = "keep"
-    """
-    An event for a person never identified: kept under its identifier until an identify claims it, or accepted
-    and dropped.
-    """
-
-    email_update_by_id: bool = True
-    """
-    A workspace setting: may an identify addressed by `id` change the email. Without it only ``cio_``
-    addressing may.
-    """
-
-    late_merge_seconds: float = 300.0
-    """
-    An anonymous event that arrives after its visitor was identified still merges within five minutes
-    (documented, not exact).
-    """
-
-    oversized_status: int = 400
-    """The status of a body above the limit of its endpoint. 413 is as plausible."""
-
-    unauthorized: str = "Unauthorized"
-    """The text of a 401. Its body is undocumented."""
-
-    retry_after_on_429: str | None = None
-    """Added to an injected 429 that names no header of its own. Customer.io documents none."""
-
-    non_finite: Literal["refuse", "discard"] = "refuse"
-    """
-    A number that no double holds: NaN, Infinity, 1e999. ``discard`` answers 200 and applies nothing, which is what NaN
-    got in 2017 (ISSUE:customerio-python#34); whether it still does is unverified. Refused with 400, because a client
-    must never send one and an update that vanishes shows nobody that it did.
-    """
-
-    batch_items: int = 10_000
-    """
-    Items of one batch that are read. Undocumented, and out of reach of valid ones: as many do not fit in 500 kB.
-    """
-
-    json_depth: int = 64
-    """
-    Nesting that is read before the body is refused. Undocumented; the sandbox needs one to keep its stack.
-    """
+    kilobyte: int = _value("kilobyte")
+    page_name_bytes: int = _value("page_name_bytes")
+    unknown_person: Literal["keep", "drop"] = _value("unknown_person")
+    email_update_by_id: bool = _value("email_update_by_id")
+    late_merge_seconds: float = _value("late_merge_seconds")
+    oversized_status: int = _value("oversized_status")
+    unauthorized: str = _value("unauthorized")
+    retry_after_on_429: str = _value("retry_after_on_429")
+    non_finite: Literal["refuse", "discard"] = _value("non_finite")
+    millisecond_timestamps: Literal["accept", "refuse"] = _value("millisecond_timestamps")
+    batch_items: int = _value("batch_items")
+    json_depth: int = _value("json_depth")
 
     def item_bytes(self) -> int:
-        """Return the largest v2 item, in bytes as sent."""
+        """Return the largest item of v2 or of Pipelines, in bytes as sent."""
         return self.limits.item_kilobytes * self.kilobyte
 
     def batch_bytes(self) -> int:
-        """Return the largest v2 batch body, in bytes as sent."""
+        """Return the largest batch body, in bytes as sent."""
         return self.limits.batch_kilobytes * self.kilobyte
+
+    def differences(self) -> list[dict[str, Any]]:
+        """Return every doubt as it appears in the control API, with what holds in this sandbox beside the default."""
+        return [
+            {**asdict(doubt), "value": getattr(self, doubt.key), "default": doubt.value} for doubt in DOUBTS.values()
+        ]

@@ -21,6 +21,7 @@ BLOCKS = {
     "how-to/flask.md": 2,
     "how-to/starlette.md": 7,
     "how-to/test-your-app.md": 4,
+    "reference/differences.md": 1,
     "tutorials/first-event.md": 4,
 }
 

@@ -38,10 +38,10 @@ def code(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-def test_the_page_of_settings_is_written_from_the_settings():
-    """Every setting is there with its variable, its default and its meaning. If not: python docs/tables.py."""
-    page = tables.PAGE.read_text("utf-8")
-    assert page == tables.page(page)
+@pytest.mark.parametrize("path", tables.TABLES, ids=lambda path: path.stem)
+def test_a_table_that_follows_the_code_is_written_from_it(path):
+    """Every setting and every doubt is there, with its default and its meaning. If not: python docs/tables.py."""
+    assert path.read_text("utf-8") == tables.page(path)
 
 
 def test_every_default_of_the_page_can_be_typed():

@@ -309,3 +309,11 @@ def test_a_search_that_finds_nothing_says_which_term_did_not(sandbox, track, loo
     refused = web.get(f"{sandbox.url}{ROOT}/events", params={"q": "nmae:order"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "CIO-SBX-005")
     assert "Did you mean name:order_*?" in refused.json()["error"]["message"]
+
+
+def test_the_differences_from_the_real_one_are_listed(sandbox, web):
+    """Each with what holds here, the other sides, a sentence, a source and how sure it is."""
+    items = web.get(f"{sandbox.url}/_sandbox/v1/differences").json()["items"]
+    (kilobyte,) = [item for item in items if item["key"] == "kilobyte"]
+    assert set(kilobyte) == {"key", "value", "default", "alternatives", "sentence", "source", "sure"}
+    assert (kilobyte["value"], kilobyte["alternatives"]) == (1000, [1024])

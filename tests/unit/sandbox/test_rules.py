@@ -281,3 +281,12 @@ def test_every_mistake_of_an_item_is_found_at_once():
     """A caller who mends one fault does not meet the next in the following attempt."""
     found = v2({**item("event", name="", timestamp="x", attributes=[]), "identifiers": {"id": 7}})
     assert {finding.field for finding in found} == {"identifiers.id", "name", "attributes", "timestamp"}
+
+
+def test_milliseconds_are_refused_where_the_house_says_so():
+    """How the real one answers them is a guess, so both sides can be taken; seconds pass either way."""
+    refusing = Fidelity(millisecond_timestamps="refuse")
+    for stamp, codes in ((1_800_000_000_000, ["E-timestamp"]), (1_800_000_000, [])):
+        judged = objections(from_item(item("event", name="order", timestamp=stamp), 1), refusing)
+        assert [finding.code for finding in judged] == codes
+    assert v2(item("event", name="order", timestamp=1_800_000_000_000)) == ()
