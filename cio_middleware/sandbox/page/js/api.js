@@ -68,8 +68,7 @@ export const clearFaults = () => call("DELETE", "/faults");
 export const play = (steps) => call("PUT", "/faults/script", { body: { steps } });
 /** @param {string} name */
 export const scenario = (name) => call("POST", `/faults/scenarios/${encodeURIComponent(name)}`);
-export const scenarios = () => call("GET", "/faults/scenarios");
-export const differences = () => call("GET", "/fidelity");
+export const differences = () => call("GET", "/differences");
 export const clear = () => call("DELETE", "/events");
 /** @param {string} token */
 export const undo = (token) => call("POST", "/undo", { body: { token } });

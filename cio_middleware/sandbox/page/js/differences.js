@@ -6,21 +6,28 @@
 import * as api from "./api.js";
 import { cut, el } from "./dom.js";
 
+const SURE = { documented: "Documented, not exactly", seen: "Seen in traffic, or in code of others", guess: "A guess" };
+
 export async function differencesView() {
-  const answer = await api.differences().catch(() => ({ items: [] }));
-  const items = answer.items ?? answer.differences ?? [];
+  const { items } = await api.differences();
   return el(
     "div", { class: "page differences" },
     el("h2", { class: "name" }, "Differences from the real API"),
-    el("p", { class: "muted lead" }, "A sandbox that hides where it guesses is worse than none. This is what Customer.io’s documents leave open, what was decided here, and why."),
-    items.length ? el("ul", { class: "causes" }, items.map(difference)) : el("p", {}, "This sandbox lists none."),
+    el("p", { class: "muted lead" }, "What Customer.io’s documents leave open, how this sandbox decides it, and how sure that is. A test that hangs on one of these tests the sandbox."),
+    el("ul", { class: "causes" }, items.map(difference)),
   );
 }
 
 function difference(item) {
-  const facts = [["Here", item.here ?? item.value ?? item.sandbox], ["There", item.there ?? item.real ?? item.unknown], ["Why", item.why], ["Source", item.source ?? item.cite]];
+  const others = (item.alternatives ?? []).map(written).join(", ");
+  const facts = [["Here", written(item.value)], ["Or", others], ["Source", item.source], ["How sure", SURE[item.sure] ?? item.sure]];
   return el(
-    "li", { class: "cause" }, el("h2", {}, cut(item.title ?? item.question ?? item.name ?? item.key, 200)), item.says || item.meaning ? el("p", {}, cut(item.says ?? item.meaning, 600)) : null,
-    el("dl", { class: "facts" }, facts.filter(([, value]) => value !== undefined && value !== null && value !== "").map(([name, value]) => [el("dt", {}, name), el("dd", {}, cut(typeof value === "string" ? value : JSON.stringify(value), 400))])),
+    "li", { class: "cause", "data-key": item.key }, el("h2", { class: "mono" }, cut(String(item.key).replaceAll("_", " "))), el("p", {}, cut(item.sentence, 800)),
+    el("dl", { class: "facts" }, facts.filter(([, value]) => value).map(([name, value]) => [el("dt", {}, name), el("dd", {}, cut(value, 400))])),
   );
+}
+
+function written(value) {
+  if (value === "" || value === null) return "none";
+  return typeof value === "string" ? value : JSON.stringify(value);
 }

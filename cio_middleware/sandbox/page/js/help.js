@@ -3,7 +3,7 @@
  * @module
  */
 
-import { el, glyph } from "./dom.js";
+import { button, el, glyph } from "./dom.js";
 import { KEYS, keysOff, setKeysOff } from "./keys.js";
 import { show } from "./share.js";
 import { VERDICTS, toneClass } from "./words.js";
@@ -20,6 +20,7 @@ export function help() {
     el("p", { class: "check" }, off, el("label", { for: "keys-off" }, " Turn single keys off")),
     el("h3", {}, "Shapes"),
     el("dl", { class: "keys" }, Object.entries(VERDICTS).map(([verdict, { word, tone }]) => [el("dt", {}, glyph(verdict, toneClass(tone)), ` ${word}`), el("dd", {}, MEANS[verdict])])),
+    el("p", { class: "check" }, button("Change the theme", () => globalThis.cioTheme())),
     el("p", { class: "check" }, el("a", { href: "#/differences" }, "Differences from the real API")),
   ]);
 }

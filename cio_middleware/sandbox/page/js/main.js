@@ -19,7 +19,7 @@ import { personView } from "./person.js";
 import { problemsView } from "./problems.js";
 import { go, here, plus, to } from "./route.js";
 import { copy, toast } from "./share.js";
-import { Stream } from "./stream.js";
+import { Stream, epochOf } from "./stream.js";
 import { Strip } from "./strip.js";
 import { clock } from "./words.js";
 
@@ -51,10 +51,11 @@ class App {
     addEventListener("hashchange", () => this.arrive());
     this.stream = new Stream(this.site, (news) => this.hear(news), (up) => this.connected(up));
     const cursor = await this.events.load(here().q);
+    this.epoch = epochOf(cursor);
     this.stream.follow(cursor);
     this.showFaults(await api.faults());
-    await this.arrive();
     await this.count();
+    await this.arrive();
     document.documentElement.dataset.ready = "";
     setInterval(() => this.tick(), SERIES_MS);
   }
@@ -63,7 +64,6 @@ class App {
     const info = await api.info();
     const summary = await api.summary();
     this.site = summary.workspace;
-    this.epoch = summary.epoch;
     this.environment = { ...info.environment, CUSTOMERIO_SITE_ID: this.site };
     fill(byId("version"), info.version);
     fill(byId("url"), info.url);
@@ -97,7 +97,7 @@ class App {
     if (view === "events") await this.arriveAtEvents(key, q, before);
     else {
       this.detail.shut();
-      await this.draw(before?.view !== view || before?.key !== key);
+      await this.draw(before !== undefined && (before.view !== view || before.key !== key));
     }
     frame.showTitle(view, this.counts.events, this.counts.problems, this.up);
   }
@@ -194,10 +194,12 @@ class App {
   }
 
   begun(kind, data) {
-    const other = data.epoch !== undefined && this.epoch !== undefined && data.epoch !== this.epoch;
-    this.epoch = data.epoch ?? this.epoch;
+    const epoch = String(data.epoch);
+    const other = epoch !== this.epoch;
+    const had = this.events.anything;
+    this.epoch = epoch;
     if (kind === "reset" || other) this.refresh();
-    if (!other) return;
+    if (!other || !had) return;
     const fine = button("Understood", () => frame.banner(null));
     frame.banner({ text: "The sandbox restarted, or was reset: what you see begins anew.", actions: [fine] });
     this.noticed = true;
@@ -237,7 +239,7 @@ class App {
     frame.showSidePeople(this.everyone, here().view === "people" ? here().key : null);
     frame.showTitle(here().view, this.counts.events, this.counts.problems, this.up);
     this.events.counted(summary);
-    if (["people", "problems"].includes(here().view) && !byId("list").contains(document.activeElement)) await this.draw(false);
+    if (this.place && ["people", "problems"].includes(here().view) && !byId("list").contains(document.activeElement)) await this.draw(false);
   }
 
   async tick() {

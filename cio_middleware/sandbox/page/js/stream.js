@@ -87,6 +87,9 @@ export function later(one, other) {
   return epoch !== otherEpoch || change > otherChange;
 }
 
+/** @param {string} cursor */
+export const epochOf = (cursor) => split(cursor)[0];
+
 function split(cursor) {
   const dash = cursor.lastIndexOf("-");
   return [cursor.slice(0, dash), Number(cursor.slice(dash + 1))];
