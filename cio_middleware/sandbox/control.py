@@ -16,20 +16,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from cio_middleware.sandbox import faultspec, jsontext, listing, waiting
+from cio_middleware.sandbox.changes import BadCursor
 from cio_middleware.sandbox.faults import TooManyRules
 from cio_middleware.sandbox.guards import FULL, problem
 from cio_middleware.sandbox.guards import shown as _json
 from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, read_body
 from cio_middleware.sandbox.store import DEFAULT_WORKSPACE, Full
+from cio_middleware.sandbox.stream import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp
 
     from cio_middleware.sandbox.store import Workspace, Workspaces
 
-    Handler = Callable[["Control", Request, Workspace], Awaitable[Response]]
+    Handler = Callable[["Control", Request, Workspace], Awaitable[ASGIApp]]
 
 JSON_DEPTH = 64
 """Nesting of a body that is read."""
@@ -37,6 +40,9 @@ JSON_DEPTH = 64
 
 class BadRequest(ValueError):
     """A control call that cannot be read; the message says what to type."""
+
+
+_UNREADABLE = (BadRequest, BadCursor, TooManyRules, faultspec.BadFault, listing.BadFilter, waiting.BadWait)
 
 
 def routes(workspaces: Workspaces) -> list[Route]:
@@ -50,19 +56,20 @@ class Control:
 
     def __init__(self, workspaces: Workspaces) -> None:
         self._workspaces = workspaces
+        self._streams = Streams(workspaces, _version())
 
-    def answer(self, method: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    def answer(self, method: str, handler: Handler) -> Callable[[Request], Awaitable[ASGIApp]]:
         """Return a Starlette endpoint: find the workspace, and turn what cannot be read into a 400."""
 
-        async def endpoint(request: Request) -> Response:
+        async def endpoint(request: Request) -> ASGIApp:
             """Answer one call."""
             name = request.query_params.get("workspace") or request.headers.get("x-cio-workspace")
             select = self._workspaces.peek if method == "GET" else self._workspaces.open
             try:
                 if method != "GET":
                     request.state.body = await read_body(request.scope, request.receive)
-                return await handler(self, request, select(name))
-            except (BadRequest, TooManyRules, faultspec.BadFault, listing.BadFilter, waiting.BadWait) as error:
+                return await self._handled(handler, request, select(name))
+            except _UNREADABLE as error:
                 return problem(HTTPStatus.BAD_REQUEST, "CIO-SBX-005", str(error), "Change the call as said.")
             except Full as full:
                 return problem(HTTPStatus.SERVICE_UNAVAILABLE, "CIO-SBX-007", str(full), FULL)
@@ -75,6 +82,13 @@ class Control:
                 return reply
 
         return endpoint
+
+    async def _handled(self, handler: Handler, request: Request, workspace: Workspace) -> ASGIApp:
+        before = workspace.faults.document()
+        reply = await handler(self, request, workspace)
+        if before != workspace.faults.document():
+            workspace.faults_changed()
+        return reply
 
     async def health(self, _request: Request, _workspace: Workspace) -> Response:
         """Say that the sandbox is up."""
@@ -164,6 +178,12 @@ class Control:
             return _json(found)
         return _json({**found, **waiting.explain(workspace, wish)}, HTTPStatus.REQUEST_TIMEOUT)
 
+    async def stream(self, request: Request, workspace: Workspace) -> ASGIApp:
+        """Say what changes, as it does, from a cursor on."""
+        since = request.headers.get("last-event-id") or request.query_params.get("since")
+        name = request.query_params.get("workspace") or request.headers.get("x-cio-workspace") or workspace.name
+        return self._streams.stream(name, since)
+
     async def faults(self, _request: Request, workspace: Workspace) -> Response:
         """List rules and the script, with what they did so far."""
         return _json(workspace.faults.document())
@@ -216,6 +236,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{_ROOT}/differences", Control.differences),
     ("POST", f"{_ROOT}/reset", Control.reset),
     ("POST", f"{_ROOT}/wait", Control.wait),
+    ("GET", f"{_ROOT}/stream", Control.stream),
     ("GET", f"{_ROOT}/faults", Control.faults),
     ("POST", f"{_ROOT}/faults", Control.add_fault),
     ("DELETE", f"{_ROOT}/faults", Control.clear_faults),

@@ -203,6 +203,11 @@ class Workspace:
         self._keep(row)
         self.bell.ring()
 
+    def faults_changed(self) -> None:
+        """Tell whoever looks on that the faults are not what they were."""
+        self.changes.note("fault")
+        self.bell.ring()
+
     def next_seq(self) -> int:
         """Return the number of the row that comes next."""
         self.seq += 1
@@ -274,6 +279,7 @@ class Workspaces:
     def __init__(self, house: House | None = None) -> None:
         self.house = house or House()
         self.started_at = self.house.clock()
+        self.opened = Bell()
         self._epoch = int(self.started_at * 1000)  # so that no cursor of an earlier start means anything now
         self._open: dict[str, Workspace] = {}
 
@@ -295,7 +301,10 @@ class Workspaces:
             if unused is None:
                 raise Full(f"the sandbox has {len(self._open)} workspaces, one for each site id, and keeps no more")
             del self._open[unused.name]
-        return self._open.setdefault(workspace.name, workspace)
+        if workspace.name not in self._open:
+            self._open[workspace.name] = workspace
+            self.opened.ring()
+        return workspace
 
     def peek(self, name: str | None) -> Workspace:
         """

@@ -58,7 +58,7 @@ def test_b10_levers_stay_in_step_across_tabs(visit, sandbox, context):
     pulled("500, always", "true")
     one.keyboard.press("0")
     pulled("500, always", "false")
-    assert sandbox.faults.rules == []
+    assert sandbox.faults.rules() == []
 
 
 def test_b10_one_tab_holds_the_stream(visit, context, app):
