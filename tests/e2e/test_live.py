@@ -64,7 +64,7 @@ def test_b10_levers_stay_in_step_across_tabs(visit, sandbox, context):
 def test_b10_one_tab_holds_the_stream(visit, context, app):
     """Of three tabs one opens the stream, the others follow it, and when it closes another one takes over."""
     streams: list[str] = []
-    context.on("request", lambda request: streams.append(request.url) if "/stream" in request.url else None)
+    context.on("request", lambda request: streams.append(request.url) if "/v1/stream?" in request.url else None)
     tabs = [visit(), visit(tab=context.new_page()), visit(tab=context.new_page())]
     app.post("/api/v2/entity", json=event("one")).raise_for_status()
     for tab in tabs:
@@ -85,6 +85,7 @@ def test_b11_scrolling_pauses_and_resuming_keeps_the_place(visit, app):
     expect(page.locator("tr.row").first).to_be_visible()
     page.locator("#scroll").hover()
     page.mouse.wheel(0, 1500)
+    page.wait_for_function("() => document.querySelector('#scroll').scrollTop === 1500")
     expect(page.locator("#live")).to_have_text("Paused")
     before = in_sight(page)
     fill(app, 14, start=1000)

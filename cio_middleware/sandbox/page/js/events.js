@@ -58,9 +58,7 @@ export class EventsView {
     }
     if (run !== this.run) return page.stream_cursor;
     this.filter.say("");
-    this.rows.load([]);
-    this.rows.backfill(page.items);
-    this.total = page.items.length;
+    this.rows.begin(page.items, q ? Infinity : page.cursor);
     this.draw(page);
     if (page.next) this.more(page.next, run);
     return page.stream_cursor;
@@ -78,7 +76,7 @@ export class EventsView {
   }
 
   refuse(error) {
-    this.rows.load([]);
+    this.rows.begin([]);
     this.filter.say([error.message, error.problem.fix].filter(Boolean).join(". "), { bad: true });
     this.draw({ items: [] });
   }

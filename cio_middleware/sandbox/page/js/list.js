@@ -52,18 +52,27 @@ export class List {
     this.due = true;
     requestAnimationFrame(() => {
       this.due = false;
+      this.anchor();
       this.draw();
     });
   }
 
   /** Rows were added above: whoever reads keeps what they read where it is. @param {number} added */
   grown(added) {
-    const anchored = this.offset > 4 || this.body.contains(document.activeElement);
-    this.draw();
-    if (!anchored || !added || this.offset < -2 * this.height) return;
+    this.added = (this.added ?? 0) + added;
+    this.later();
+  }
+
+  /** Whoever reads, or stands on a row, is not moved by what comes in above. */
+  anchor() {
+    const added = this.added ?? 0;
+    this.added = 0;
+    if (!added || !this.box.isConnected) return;
+    if (this.offset <= 4 && !this.body.contains(document.activeElement)) return;
+    if (this.offset < -2 * this.height) return;
+    this.above.firstChild.style.height = `${this.above.firstChild.offsetHeight + added * this.height}px`;
     this.steered = true;
     this.scroller.scrollTop += added * this.height;
-    this.draw();
   }
 
   draw() {

@@ -198,6 +198,7 @@ class App {
     const other = epoch !== this.epoch;
     const had = this.events.anything;
     this.epoch = epoch;
+    if (other) this.events.rows.clear();
     if (kind === "reset" || other) this.refresh();
     if (!other || !had) return;
     const fine = button("Understood", () => frame.banner(null));

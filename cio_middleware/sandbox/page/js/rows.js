@@ -53,10 +53,17 @@ export class Rows {
     return this.list.length - 1 - low;
   }
 
-  /** Begin anew. @param {any[]} items newest first, as the list answers */
-  load(items) {
+  /**
+   * Begin anew, and keep what came while the list was on its way here.
+   * @param {any[]} items newest first, as the list answers
+   * @param {number} [cursor] the newest number when it did
+   */
+  begin(items, cursor = Infinity) {
+    const since = this.list.filter((row) => row.seq > cursor);
+    const waiting = [...this.waiting.values()].filter((row) => row.seq > cursor);
     this.clear();
-    this.add(items);
+    this.insert([...items, ...since]);
+    for (const row of waiting) this.waiting.set(row.seq, row);
   }
 
   /**
