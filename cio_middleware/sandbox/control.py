@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from cio_middleware.sandbox import faultspec, jsontext, listing, waiting
 from cio_middleware.sandbox.changes import BadCursor
+from cio_middleware.sandbox.detail import detail
 from cio_middleware.sandbox.faults import TooManyRules
 from cio_middleware.sandbox.guards import FULL, problem
 from cio_middleware.sandbox.guards import shown as _json
@@ -130,12 +131,12 @@ class Control:
         return listing.page(workspace, listing.read(query, self._workspaces.house.clock()))
 
     async def event(self, request: Request, workspace: Workspace) -> Response:
-        """Return one event, with what was sent."""
+        """Return one event in full; a row that a later attempt replaced leads to that one."""
         wanted = listing.whole("the number of an event", request.path_params["seq"])
-        row = workspace.events.get(wanted)
+        row = workspace.row(wanted)
         if row is None:
             return _missing(f"there is no event {wanted}, or it is so old that it was dropped")
-        return _json({**row.document(), "sent": row.sent})
+        return _json(detail(workspace, row, str(request.base_url).rstrip("/")))
 
     async def people(self, _request: Request, workspace: Workspace) -> Response:
         """List all profiles, also those that only events have named."""

@@ -61,8 +61,10 @@ class EventRow:
     sent: Any = None
 
     @property
-    def _outcome(self) -> tuple[int, str | None]:
-        return len(self.statuses), self.attempts_log[-1].label if self.attempts_log else None
+    def headline(self) -> str:
+        """What became of it, in a sentence."""
+        label = self.attempts_log[-1].label if self.attempts_log else None
+        return headline(self.verdict, (len(self.statuses), label), (*self.errors, *self.warnings))
 
     @property
     def took_ms(self) -> float | None:
@@ -79,7 +81,7 @@ class EventRow:
         row["attempts"] = len(self.statuses)
         row["attempts_log"] = [attempt.document() for attempt in self.attempts_log[-SHOWN_ATTEMPTS:]]
         row["took_ms"] = self.took_ms
-        row["headline"] = headline(self.verdict, self._outcome, (*self.errors, *self.warnings))
+        row["headline"] = self.headline
         for name in ("errors", "warnings"):
             row[name] = [finding.document() for finding in row[name]]
         return row

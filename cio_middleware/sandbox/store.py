@@ -105,6 +105,7 @@ class Workspace:
         self.people = People(capacity.people, capacity.moments)
         self.objects: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
         self.ledger = Ledger(capacity.events, capacity.size, capacity.names)
+        self.contexts: dict[str, dict[str, Any]] = {}
         self._seen: Latest[str] = Latest(capacity.ids)
         self._attempts = Attempts(capacity.tries, capacity.statuses)
 
@@ -127,6 +128,14 @@ class Workspace:
     def empty(self) -> bool:
         """True when nothing would be lost with it: no request came, no fault is set and nobody waits."""
         return not self.ledger.requested and self.faults.none_set and not self.bell.awaited
+
+    def request(self, name: str) -> RequestRow | None:
+        """Return the request with this id, if it is kept."""
+        return next((row for row in self.requests.newest_first() if row.id == name), None)
+
+    def row(self, seq: int) -> EventRow | None:
+        """Return the row with this number, or the one that took its place."""
+        return self.events.get(seq) or next((row for row in self.events.newest_first() if seq in row.replaces), None)
 
     def reset(self) -> None:
         """
