@@ -8,25 +8,26 @@ GET never changes anything, not even by creating the workspace that it asks for.
 from __future__ import annotations
 
 import asyncio
+import re
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cio_middleware.sandbox import faultspec, jsontext, listing, waiting
+from cio_middleware.sandbox import capture, faultspec, jsontext, listing, waiting
 from cio_middleware.sandbox.changes import BadCursor
 from cio_middleware.sandbox.detail import detail
 from cio_middleware.sandbox.faults import TooManyRules
-from cio_middleware.sandbox.guards import FULL, problem
+from cio_middleware.sandbox.guards import FULL, NO_STORE, problem
 from cio_middleware.sandbox.guards import shown as _json
-from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, read_body
+from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, chunks, read_body
 from cio_middleware.sandbox.store import DEFAULT_WORKSPACE, Full
 from cio_middleware.sandbox.stream import Streams
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from starlette.requests import Request
     from starlette.types import ASGIApp
@@ -43,7 +44,9 @@ class BadRequest(ValueError):
     """A control call that cannot be read; the message says what to type."""
 
 
-_UNREADABLE = (BadRequest, BadCursor, TooManyRules, faultspec.BadFault, listing.BadFilter, waiting.BadWait)
+_UNREADABLE = (
+    BadRequest, BadCursor, TooManyRules, faultspec.BadFault, listing.BadFilter, waiting.BadWait, capture.BadCapture,
+)  # fmt: skip
 
 
 def routes(workspaces: Workspaces) -> list[Route]:
@@ -64,12 +67,13 @@ class Control:
 
         async def endpoint(request: Request) -> ASGIApp:
             """Answer one call."""
-            name = request.query_params.get("workspace") or request.headers.get("x-cio-workspace")
-            select = self._workspaces.peek if method == "GET" else self._workspaces.open
+            # A capture says itself where it belongs, and one that is refused leaves no workspace behind.
+            looks = method == "GET" or handler is Control.take_in
+            select = self._workspaces.peek if looks else self._workspaces.open
             try:
-                if method != "GET":
+                if method != "GET" and handler is not Control.take_in:  # which reads its own, for it may be large
                     request.state.body = await read_body(request.scope, request.receive)
-                return await self._handled(handler, request, select(name))
+                return await self._handled(handler, request, select(_selected(request)))
             except _UNREADABLE as error:
                 return problem(HTTPStatus.BAD_REQUEST, "CIO-SBX-005", str(error), "Change the call as said.")
             except Full as full:
@@ -77,7 +81,8 @@ class Control:
             except (Disconnected, asyncio.CancelledError):  # the client went, or the server stops
                 return Response(status_code=HTTPStatus.BAD_REQUEST)  # to nobody
             except TooLarge:
-                said = f"the body is above {BODY_BYTES} bytes"
+                most = capture.CAPTURE_BYTES if handler is Control.take_in else BODY_BYTES
+                said = f"the body is above {most} bytes"
                 reply = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "CIO-SBX-008", said, "Send less.")
                 reply.headers["connection"] = "close"
                 return reply
@@ -170,6 +175,27 @@ class Control:
         workspace.reset()
         return _json({"epoch": workspace.epoch, "cursor": workspace.seq, "stream_cursor": workspace.changes.cursor})
 
+    async def export(self, _request: Request, workspace: Workspace) -> Response:
+        """Return a capture of the workspace, to attach to a bug report; it holds no credentials."""
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", workspace.name)[:80]
+        headers = {"content-disposition": f'attachment; filename="cio-sandbox-{name}.ndjson"', **NO_STORE}
+        return StreamingResponse(_spaced(capture.lines(workspace, _version())), 200, headers, "application/x-ndjson")
+
+    async def take_in(self, request: Request, workspace: Workspace) -> Response:
+        """Fill an empty workspace from a capture: the same rows, people and objects; all of it or nothing."""
+        reader = capture.Reader(workspace.blank())
+        async for chunk in chunks(request.scope, request.receive, capture.CAPTURE_BYTES):
+            reader.feed(chunk)
+            await asyncio.sleep(0)  # others are served while a large one is read
+        memory = reader.finish()
+        target = self._workspaces.open(_selected(request) or reader.workspace)
+        if target.ledger.requested or len(target.events):
+            fix = f"Type ?workspace=another, or empty it first: POST {_ROOT}/reset?workspace={target.name:.200}"
+            return problem(HTTPStatus.CONFLICT, "CIO-SBX-009", f"workspace {target.name!r:.200} is not empty", fix)
+        target.remember(memory)
+        counts = {"events": len(target.events), "requests": len(target.requests), "people": len(list(memory.people))}
+        return _json({"workspace": target.name, **counts, "epoch": target.epoch, "cursor": target.seq})
+
     async def wait(self, request: Request, workspace: Workspace) -> Response:
         """Answer when what is waited for has come, or 408 with what came closest."""
         wish = waiting.read(_body(request, waiting.EXAMPLE))
@@ -182,8 +208,7 @@ class Control:
     async def stream(self, request: Request, workspace: Workspace) -> ASGIApp:
         """Say what changes, as it does, from a cursor on."""
         since = request.headers.get("last-event-id") or request.query_params.get("since")
-        name = request.query_params.get("workspace") or request.headers.get("x-cio-workspace") or workspace.name
-        return self._streams.stream(name, since)
+        return self._streams.stream(_selected(request) or workspace.name, since)
 
     async def faults(self, _request: Request, workspace: Workspace) -> Response:
         """List rules and the script, with what they did so far."""
@@ -238,6 +263,8 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", f"{_ROOT}/reset", Control.reset),
     ("POST", f"{_ROOT}/wait", Control.wait),
     ("GET", f"{_ROOT}/stream", Control.stream),
+    ("GET", f"{_ROOT}/export.ndjson", Control.export),
+    ("POST", f"{_ROOT}/import", Control.take_in),
     ("GET", f"{_ROOT}/faults", Control.faults),
     ("POST", f"{_ROOT}/faults", Control.add_fault),
     ("DELETE", f"{_ROOT}/faults", Control.clear_faults),
@@ -247,11 +274,28 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
 )
 
 
+def _selected(request: Request) -> str | None:
+    return request.query_params.get("workspace") or request.headers.get("x-cio-workspace")
+
+
 def _body(request: Request, example: str) -> Any:
     try:
         return jsontext.read(request.state.body, JSON_DEPTH).value
     except jsontext.NotJson as error:
         raise BadRequest(f"{error}. Type: {example}") from error
+
+
+async def _spaced(lines: Iterator[str]) -> AsyncIterator[bytes]:
+    """Yield text in portions, between which others are served."""
+    portion = ""
+    for line in lines:
+        portion += line
+        if len(portion) > 65_536:
+            # Half a surrogate pair goes out as the escape that it came in as.
+            yield portion.encode("utf-8", "backslashreplace")
+            portion = ""
+            await asyncio.sleep(0)
+    yield portion.encode("utf-8", "backslashreplace")
 
 
 def _missing(message: str) -> Response:

@@ -153,7 +153,7 @@ def page(workspace: Workspace, wanted: Filter) -> dict[str, Any]:
     }
     if items or not wanted.query.terms:
         return found
-    return {**found, "term_counts": wanted.query.counts(workspace.events.newest_first())}
+    return {**found, "term_counts": wanted.query.counts(workspace.events)}
 
 
 def _called(row: EventRow) -> set[str | None]:

@@ -7,13 +7,11 @@ No credential gets this far: `Authorization` and `Cookie` are taken out where a 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cio_middleware.sandbox.attempt import Attempt
 from cio_middleware.sandbox.headlines import headline
-
-if TYPE_CHECKING:
-    from cio_middleware.sandbox.attempt import Attempt
-    from cio_middleware.sandbox.verdicts import Finding, Verdict
+from cio_middleware.sandbox.verdicts import Finding, Verdict
 
 SHOWN_ATTEMPTS = 50
 """Attempts of one row that a list shows, the newest; the row itself, asked for by its number, shows all."""

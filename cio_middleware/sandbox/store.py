@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cio_middleware.sandbox.advice import Situation, advise
+from cio_middleware.sandbox.advice import Situation, advise, is_ulid
 from cio_middleware.sandbox.bell import Bell
 from cio_middleware.sandbox.changes import Changes
 from cio_middleware.sandbox.effects import Setting, apply
@@ -20,6 +20,7 @@ from cio_middleware.sandbox.faults import Faults
 from cio_middleware.sandbox.fidelity import Fidelity
 from cio_middleware.sandbox.jsontext import has_non_finite
 from cio_middleware.sandbox.ledger import Ledger, Rows
+from cio_middleware.sandbox.operations import EVENT_KINDS
 from cio_middleware.sandbox.people import People
 from cio_middleware.sandbox.ring import Latest, Ring, trim
 from cio_middleware.sandbox.rows import EventRow, RequestRow
@@ -87,6 +88,17 @@ class Judgement:
     warnings: tuple[Finding, ...] = ()
 
 
+@dataclass(slots=True)
+class Memory:
+    """What a workspace knows, apart from its faults: what a capture holds, and a disk keeps."""
+
+    seq: int
+    requests_numbered: int
+    people: People
+    objects: OrderedDict[tuple[str, str], dict[str, Any]]
+    ledger: Ledger
+
+
 class Workspace:
     """One site id's world."""
 
@@ -123,6 +135,29 @@ class Workspace:
     def requests(self) -> Ring[RequestRow]:
         """The requests."""
         return self.ledger.requests
+
+    @property
+    def memory(self) -> Memory:
+        """Everything that a capture of this workspace holds."""
+        return Memory(self.seq, self._requests_numbered, self.people, self.objects, self.ledger)
+
+    def remember(self, memory: Memory) -> None:
+        """Put a capture in place of what is here; totals then count what the capture holds."""
+        self._empty()
+        self.seq = max(self.seq, memory.seq)
+        self._requests_numbered = max(self._requests_numbered, memory.requests_numbered)
+        self.people, self.objects, self.ledger = memory.people, memory.objects, memory.ledger
+        for row in self.events:
+            if row.verdict.stored and row.kind in EVENT_KINDS and is_ulid(row.event_id):
+                self._seen.add(str(row.event_id).upper())
+        self.changes.begin_epoch()
+        self.bell.ring()
+
+    def blank(self) -> Memory:
+        """Return a memory with nothing in it, within the bounds of this house."""
+        capacity = self._house.capacity
+        ledger = Ledger(capacity.events, capacity.size, capacity.names)
+        return Memory(0, 0, People(capacity.people, capacity.moments), OrderedDict(), ledger)
 
     @property
     def empty(self) -> bool:

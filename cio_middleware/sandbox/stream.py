@@ -96,7 +96,7 @@ class Stream:
         if self._streams.open >= most:
             said = f"{most} streams are open already, and the sandbox serves no more"
             fix = "Close a tab or a tail; tabs of one browser share a stream."
-            await problem(HTTPStatus.SERVICE_UNAVAILABLE, "CIO-SBX-009", said, fix)(scope, receive, send)
+            await problem(HTTPStatus.SERVICE_UNAVAILABLE, "CIO-SBX-010", said, fix)(scope, receive, send)
             return
         self._streams.open += 1
         gone = asyncio.ensure_future(_gone(receive))

@@ -246,7 +246,7 @@ def test_the_seventeenth_stream_is_refused_with_a_reason(own_sandbox, follow, we
         told = [stack.enter_context(follow(of=own_sandbox)) for _ in range(16)]
         assert [until(each, "hello").kind for each in told] == ["hello"] * 16
         refused = web.get(url)
-        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "CIO-SBX-009")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "CIO-SBX-010")
         assert "16 streams are open" in refused.json()["error"]["message"]
 
     def streams() -> bool:

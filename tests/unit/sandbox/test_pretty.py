@@ -12,9 +12,7 @@ from cio_middleware.sandbox.pretty import batch_items, pretty
 def test_each_member_has_a_line():
     """Two spaces for each level; what is empty stays on its line."""
     text = '{"a":[1,{"b":{}}],"c":[],"d":"x: {y, z]"}'
-    assert pretty(text) == (
-        '{\n  "a": [\n    1,\n    {\n      "b": {}\n    }\n  ],\n  "c": [],\n  "d": "x: {y, z]"\n}'
-    )
+    assert pretty(text) == ('{\n  "a": [\n    1,\n    {\n      "b": {}\n    }\n  ],\n  "c": [],\n  "d": "x: {y, z]"\n}')
 
 
 @pytest.mark.parametrize(

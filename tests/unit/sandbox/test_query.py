@@ -130,7 +130,7 @@ def test_a_term_leaves_out_what_it_does_not_mean(text, changed):
 @pytest.mark.parametrize(
     ("text", "advice"),
     [
-        ("nmae:x", "Did you mean name:order_*?"),
+        ("naem:x", "Did you mean name:order_*?"),
         ("persn:ada", "Did you mean person:ada?"),
         ("dat.total:1", "Did you mean data.total:>100?"),
         ("data:1", "Did you mean data.total:>100?"),
