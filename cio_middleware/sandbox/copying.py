@@ -1,8 +1,8 @@
 """
 An event as something to paste: a test that runs, and a curl that sends it again.
 
-Neither holds a credential: curl signs with ``dev:dev``, which any sandbox takes, and the test with what its fixture
-says. What was stored is sent again under a new id, because under the old one it would be a repeat.
+Neither holds a credential: curl signs with the workspace's site id and the key ``dev``, since any key is taken, and the
+test with what its fixture says. What was stored is sent again under a new id, because under the old one it would be a repeat.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def curl(original: Original, origin: str) -> str:
     """Return a command that sends the event again."""
     words = ["curl -sS -i --globoff --path-as-is"]
     if original.signed:
-        words.append("-u dev:dev")
+        words.append(f"-u {shlex.quote(f'{original.row.workspace}:dev')}")
     words.append(f"-X {original.request.method} {shlex.quote(origin + original.path)}")
     body = _renewed(original)
     if not body:
