@@ -58,7 +58,10 @@ def _make_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
         context = browser.new_context(**{**usual, **options})
         context.set_default_timeout(10_000)
         context.route("**/_sandbox/v1/problems*", lambda r: r.fulfill(json={"items": [], "total_events": 1}))  # TEMP
-        context.route("**/_sandbox/v1/series*", lambda r: r.fulfill(json={"step": 2, "bars": [{"at": 2 * n, "accepted": 1} for n in range(150)]}))  # TEMP
+        context.route(
+            "**/_sandbox/v1/series*",
+            lambda r: r.fulfill(json={"step": 2, "bars": [{"at": 2 * n, "accepted": 1} for n in range(150)]}),
+        )  # TEMP
         made.append(context)
         return context
 

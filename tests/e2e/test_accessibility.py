@@ -40,7 +40,9 @@ def stock(app, sandbox) -> None:
 def violations(page: Page) -> list[str]:
     """What axe objects to, with the first element of each."""
     found = Axe().run(page, options=AXE).response["violations"]
-    return [f"{each['id']}: {each['nodes'][0]['html'][:160]} {each['nodes'][0]['failureSummary'][:200]}" for each in found]
+    return [
+        f"{each['id']}: {each['nodes'][0]['html'][:160]} {each['nodes'][0]['failureSummary'][:200]}" for each in found
+    ]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -92,8 +94,23 @@ def test_a02_the_keyboard_reaches_everything(visit, app, sandbox):
             break
         reached.append(said)
     assert [name for name in reached if name.startswith("UNSEEN")] == []
-    wanted = ["Skip to the list", "Copy .env".lower().replace(" .", "-"), "live", "clear", "theme", "help-open", "strip", "filter", "500, always", "All", "Problems", "Retried"]
-    order = [reached.index(name) for name in wanted if name not in {"500, always", "filter", "All", "Problems", "Retried"}]
+    wanted = [
+        "Skip to the list",
+        "Copy .env".lower().replace(" .", "-"),
+        "live",
+        "clear",
+        "theme",
+        "help-open",
+        "strip",
+        "filter",
+        "500, always",
+        "All",
+        "Problems",
+        "Retried",
+    ]
+    order = [
+        reached.index(name) for name in wanted if name not in {"500, always", "filter", "All", "Problems", "Retried"}
+    ]
     assert order == sorted(order)
     assert {"filter", "500, always", "All", "Problems", "Retried"} <= set(reached)
     assert sum(name in {"invoice_paid", "order_paid", "identify"} for name in reached) == 1, reached
@@ -206,7 +223,9 @@ def test_a08_forced_colours_keep_the_shapes(visit, app, sandbox, page):
     expect(page.locator("td.verdict svg").first).to_be_visible()
     for drawn in page.locator("td.verdict svg").all():
         assert len(set(drawn.screenshot())) > 50
-        ink, ground = drawn.evaluate("(node) => [getComputedStyle(node).color, getComputedStyle(document.body).backgroundColor]")
+        ink, ground = drawn.evaluate(
+            "(node) => [getComputedStyle(node).color, getComputedStyle(document.body).backgroundColor]"
+        )
         assert contrast(rgb(ink), rgb(ground)) >= 4.5
 
 
@@ -219,7 +238,9 @@ def test_a09_each_verdict_has_a_shape_of_its_own(visit, app, sandbox, page):
     shapes: dict[str, str] = {}
     for drawn in page.locator("td.verdict svg").all():
         shapes[str(drawn.get_attribute("data-verdict"))] = str(
-            drawn.evaluate("(node) => document.querySelector(node.querySelector('use').getAttribute('href')).firstElementChild.outerHTML.replace(/fill|stroke/g, '')")
+            drawn.evaluate(
+                "(node) => document.querySelector(node.querySelector('use').getAttribute('href')).firstElementChild.outerHTML.replace(/fill|stroke/g, '')"
+            )
         )
     assert set(shapes) == {"accepted", "accepted_but", "rejected", "fault", "duplicate", "ignored"}
     assert len(set(shapes.values())) == 6

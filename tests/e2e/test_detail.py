@@ -30,7 +30,7 @@ def copied(page: Page, what: str) -> str:
 
 def test_b15_copy_as_pytest_is_green(visit, app, tmp_path):
     """The test that is copied passes as it is, in a run of pytest of its own."""
-    app.post("/api/v2/entity", json=event("order_paid", total=42, note="it's \"quoted\"")).raise_for_status()
+    app.post("/api/v2/entity", json=event("order_paid", total=42, note='it\'s "quoted"')).raise_for_status()
     text = copied(opened(visit(), "order_paid"), "Copy as pytest")
     (tmp_path / "test_copied.py").write_text(text, encoding="utf-8")
     ran = subprocess.run(
@@ -74,7 +74,14 @@ def test_b20_context_that_comes_late_updates_the_open_detail(visit, app, sandbox
 def test_b21_an_event_that_was_never_sent_says_why(visit, sandbox):
     """What the app dropped before it left is a row with its reason."""
     page = visit()
-    dropped = {"event_id": event("x")["id"], "stage": "never_sent", "drop_reason": "queue_full", "name": "order_paid", "person": "ada", "kind": "event"}
+    dropped = {
+        "event_id": event("x")["id"],
+        "stage": "never_sent",
+        "drop_reason": "queue_full",
+        "name": "order_paid",
+        "person": "ada",
+        "kind": "event",
+    }
     send_context(sandbox, dropped)
     lost = page.locator("tr.row", has_text="order_paid")
     expect(lost.locator("td.verdict svg")).to_have_attribute("data-verdict", "never_sent")

@@ -53,7 +53,15 @@ def test_no_markup_is_ever_built_from_text():
     """No script of the page writes markup or runs text: every character of a payload goes through a text node."""
     for script in sorted((PAGE / "js").glob("*.js")):
         text = script.read_text(encoding="utf-8")
-        for banned in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "srcdoc"):
+        for banned in (
+            "innerHTML",
+            "outerHTML",
+            "insertAdjacentHTML",
+            "document.write",
+            "eval(",
+            "new Function",
+            "srcdoc",
+        ):
             assert banned not in text, f"{script.name}: {banned}"
 
 

@@ -11,7 +11,7 @@ const SURE = { documented: "Documented, not exactly", seen: "Seen in traffic, or
 export async function differencesView() {
   const { items } = await api.differences();
   return el(
-    "div", { class: "page differences" },
+    "div", { class: "page differences", tabindex: 0, role: "region", "aria-label": "Differences" },
     el("h2", { class: "name" }, "Differences from the real API"),
     el("p", { class: "muted lead" }, "What Customer.io’s documents leave open, how this sandbox decides it, and how sure that is. A test that hangs on one of these tests the sandbox."),
     el("ul", { class: "causes" }, items.map(difference)),

@@ -5,20 +5,19 @@
 
 import * as api from "./api.js";
 import { Detail } from "./detail.js";
+import { controls } from "./controls.js";
 import { differencesView } from "./differences.js";
 import { button, byId, el, fill } from "./dom.js";
 import { EventsView } from "./events.js";
 import { FaultsView } from "./faults.js";
 import * as frame from "./frame.js";
-import { help } from "./help.js";
-import { listen } from "./keys.js";
 import { Levers, activeFaults } from "./levers.js";
 import { Summary } from "./live.js";
 import { peopleView } from "./people.js";
 import { personView } from "./person.js";
 import { problemsView } from "./problems.js";
 import { go, here, plus, to } from "./route.js";
-import { copy, toast } from "./share.js";
+import { toast } from "./share.js";
 import { Stream, epochOf } from "./stream.js";
 import { Strip } from "./strip.js";
 import { clock } from "./words.js";
@@ -46,7 +45,7 @@ class App {
 
   async start() {
     frame.legend(this.strip);
-    this.controls();
+    controls(this);
     await this.learn();
     addEventListener("hashchange", () => this.arrive());
     this.stream = new Stream(this.site, (news) => this.hear(news), (up) => this.connected(up));
@@ -68,23 +67,6 @@ class App {
     fill(byId("version"), info.version);
     fill(byId("url"), info.url);
     frame.showWorkspaces(info.workspaces, this.site);
-  }
-
-  controls() {
-    byId("copy-env").addEventListener("click", () => copy(Object.entries(this.environment).map(([name, value]) => `${name}=${value}\n`).join(""), "the .env block"));
-    byId("clear").addEventListener("click", () => this.clear());
-    byId("theme").addEventListener("click", () => toast(`Theme: ${globalThis.cioTheme()}`));
-    byId("help-open").addEventListener("click", help);
-    byId("dialog").addEventListener("click", (event) => event.target.closest("a") && byId("dialog").close());
-    byId("workspace").addEventListener("change", (event) => location.assign(`/?workspace=${encodeURIComponent(event.target.value)}${location.hash}`));
-    const at = (view) => () => go(to(view));
-    const numbers = Object.fromEntries([0, 1, 2, 3, 4, 5].map((index) => [String(index + 1), () => this.levers.pull(index)]));
-    listen({
-      ...numbers, 0: () => this.levers.allBack(), j: () => this.step(1), k: () => this.step(-1), ArrowDown: () => this.step(1), ArrowUp: () => this.step(-1),
-      "/": () => this.toFilter(), p: () => this.events.filter.toggle("is:problem"), "g e": at("events"), "g p": at("people"), "g r": at("problems"), "g f": at("faults"),
-      Escape: () => this.close(), " ": () => this.events.live.toggle(), f: () => this.filterBy(document.activeElement?.dataset?.term ?? this.events.list.suggestion()),
-      c: () => byId("copy-menu")?.querySelector("button")?.focus(), x: () => this.clear(), u: () => this.undo?.(), t: () => byId("theme").click(), "?": help,
-    });
   }
 
   /** Show the view that the address names. */
