@@ -11,6 +11,7 @@ import asyncio
 import re
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response, StreamingResponse
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[["Control", Request, Workspace], Awaitable[ASGIApp]]
 
+CLOCK_EXAMPLE = '{"at": 1800000000}'
 JSON_DEPTH = 64
 """Nesting of a body that is read."""
 
@@ -196,6 +198,15 @@ class Control:
         counts = {"events": len(target.events), "requests": len(target.requests), "people": len(list(memory.people))}
         return _json({"workspace": target.name, **counts, "epoch": target.epoch, "cursor": target.seq})
 
+    async def set_clock(self, request: Request, workspace: Workspace) -> Response:
+        """Stop the workspace's clock at a time, or let it go on."""
+        given = _body(request, CLOCK_EXAMPLE)
+        at = given.get("at", "") if isinstance(given, dict) else ""
+        if at is not None and (isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < inf):
+            raise BadRequest(f"at is {at!r:.80}. Type Unix seconds, or null: {CLOCK_EXAMPLE}")
+        workspace.frozen_at = at
+        return _json({"at": at})
+
     async def wait(self, request: Request, workspace: Workspace) -> Response:
         """Answer when what is waited for has come, or 408 with what came closest."""
         wish = waiting.read(_body(request, waiting.EXAMPLE))
@@ -261,6 +272,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{_ROOT}/requests", Control.requests),
     ("GET", f"{_ROOT}/differences", Control.differences),
     ("POST", f"{_ROOT}/reset", Control.reset),
+    ("PUT", f"{_ROOT}/clock", Control.set_clock),
     ("POST", f"{_ROOT}/wait", Control.wait),
     ("GET", f"{_ROOT}/stream", Control.stream),
     ("GET", f"{_ROOT}/export.ndjson", Control.export),

@@ -15,6 +15,11 @@ from cio_middleware.sandbox.verdicts import Finding, Verdict
 
 SHOWN_ATTEMPTS = 50
 """Attempts of one row that a list shows, the newest; the row itself, asked for by its number, shows all."""
+LOST = frozenset({"invalid_event", "event_too_large", "queue_full", "breaker_open"})
+"""
+Reasons of the client's for which an event that was never sent is bad news. The others are what somebody wanted: no
+consent, a sample, a person who is not known.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +38,7 @@ class EventRow:
         replaces: The rows of earlier attempts whose place this one took.
         size: Bytes of the item or the body.
         sent: The item or the body as parsed.
+        drop_reason: Why the client never sent it, in its own words.
     """
 
     seq: int
@@ -57,11 +63,19 @@ class EventRow:
     replaces: tuple[int, ...] = ()
     size: int = 0
     sent: Any = None
+    drop_reason: str | None = None
+
+    @property
+    def good(self) -> bool | None:
+        """True for what is stored, False for what is lost by mistake, None for what says nothing about the caller."""
+        return False if self.drop_reason in LOST else self.verdict.good
 
     @property
     def headline(self) -> str:
         """What became of it, in a sentence."""
         label = self.attempts_log[-1].label if self.attempts_log else None
+        if self.drop_reason is not None:
+            return f"never sent: {self.drop_reason.replace('_', ' ')}"
         return headline(self.verdict, (len(self.statuses), label), (*self.errors, *self.warnings))
 
     @property
@@ -74,7 +88,7 @@ class EventRow:
     def document(self) -> dict[str, Any]:
         """Return the row as it appears in the control API."""
         row = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "sent"}
-        row["good"] = self.verdict.good
+        row["good"] = self.good
         row["context"] = self.data.get("context") if isinstance(self.data, dict) else None
         row["attempts"] = len(self.statuses)
         row["attempts_log"] = [attempt.document() for attempt in self.attempts_log[-SHOWN_ATTEMPTS:]]

@@ -108,6 +108,7 @@ class Workspace:
         self.seq = 0
         self.faults = Faults()
         self.bell = Bell()
+        self.frozen_at: float | None = None
         self._house = house
         self._requests_numbered = 0
         self._empty()
@@ -174,8 +175,11 @@ class Workspace:
 
     def reset(self) -> None:
         """
-        Forget everything and put all faults away; numbers go on, so an old cursor never points at a new row.
+        Forget everything, put all faults away and let the clock go on.
+
+        Numbers go on as well, so an old cursor never points at a new row.
         """
+        self.frozen_at = None
         self.faults.clear()
         self._empty()
         self.changes.begin_epoch()
