@@ -57,11 +57,9 @@ def _make_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
         usual: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light", "locale": "en-GB"}
         context = browser.new_context(**{**usual, **options})
         context.set_default_timeout(10_000)
-        context.route("**/_sandbox/v1/problems*", lambda r: r.fulfill(json={"items": [], "total_events": 1}))  # TEMP
         context.route(
             "**/_sandbox/v1/series*",
             lambda r: r.fulfill(json={"step": 2, "bars": [{"at": 2 * n, "accepted": 1} for n in range(150)]}),
-        )  # TEMP
         made.append(context)
         return context
 
