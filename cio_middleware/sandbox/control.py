@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cio_middleware.sandbox import capture, faultspec, jsontext, listing, waiting
+from cio_middleware.sandbox import capture, faultspec, jsontext, listing, series, waiting
 from cio_middleware.sandbox.changes import BadCursor
 from cio_middleware.sandbox.detail import detail
 from cio_middleware.sandbox.faults import TooManyRules
 from cio_middleware.sandbox.guards import FULL, NO_STORE, problem
 from cio_middleware.sandbox.guards import shown as _json
+from cio_middleware.sandbox.problems import problems
 from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, chunks, read_body
 from cio_middleware.sandbox.store import DEFAULT_WORKSPACE, Full
 from cio_middleware.sandbox.stream import Streams
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     Handler = Callable[["Control", Request, Workspace], Awaitable[ASGIApp]]
 
 CLOCK_EXAMPLE = '{"at": 1800000000}'
+WINDOW = {"window": 300, "step": 2}
+"""Seconds of `series`, unless the query says otherwise."""
+
 JSON_DEPTH = 64
 """Nesting of a body that is read."""
 
@@ -48,6 +52,7 @@ class BadRequest(ValueError):
 
 _UNREADABLE = (
     BadRequest, BadCursor, TooManyRules, faultspec.BadFault, listing.BadFilter, waiting.BadWait, capture.BadCapture,
+    series.BadWindow,
 )  # fmt: skip
 
 
@@ -216,6 +221,18 @@ class Control:
             return _json(found)
         return _json({**found, **waiting.explain(workspace, wish)}, HTTPStatus.REQUEST_TIMEOUT)
 
+    async def problems(self, _request: Request, workspace: Workspace) -> Response:
+        """List what went wrong, each kind once; the most frequent first."""
+        items = problems(workspace.events.newest_first(), workspace.now)
+        return _json({"items": items, "total_events": workspace.ledger.verdicts.total()})
+
+    async def series(self, request: Request, workspace: Workspace) -> Response:
+        """Return what came when, as bars, and how fast it was answered."""
+        window, step = (listing.number(request.query_params, name, usual) for name, usual in WINDOW.items())
+        return _json(
+            series.draw(workspace.ledger.tally, workspace.requests.newest_first(), workspace.now, window, step)
+        )
+
     async def stream(self, request: Request, workspace: Workspace) -> ASGIApp:
         """Say what changes, as it does, from a cursor on."""
         since = request.headers.get("last-event-id") or request.query_params.get("since")
@@ -275,6 +292,8 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("PUT", f"{_ROOT}/clock", Control.set_clock),
     ("POST", f"{_ROOT}/wait", Control.wait),
     ("GET", f"{_ROOT}/stream", Control.stream),
+    ("GET", f"{_ROOT}/series", Control.series),
+    ("GET", f"{_ROOT}/problems", Control.problems),
     ("GET", f"{_ROOT}/export.ndjson", Control.export),
     ("POST", f"{_ROOT}/import", Control.take_in),
     ("GET", f"{_ROOT}/faults", Control.faults),

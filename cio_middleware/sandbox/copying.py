@@ -7,15 +7,15 @@ test with what its fixture says. What was stored is sent again under a new id, b
 
 from __future__ import annotations
 
-import pprint
 import re
 import secrets
 import shlex
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cio_middleware.sandbox.advice import is_ulid
+from cio_middleware.sandbox.pythontext import literal
 from cio_middleware.sandbox.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 ARGUMENT_BYTES = 100_000
 """What a shell passes on one line without complaint; a longer body comes from a here-document."""
+
+SHORT = 50
+"""Characters of attributes that stand in the call itself; longer ones get a name."""
 
 VERBS = {"event": "track", "page": "page", "screen": "screen"}
 HARMLESS = frozenset({"W-no-identify-yet"})
@@ -60,7 +63,7 @@ class Original:
 
 def curl(original: Original, origin: str) -> str:
     """Return a command that sends the event again."""
-    words = ["curl -sS -i --globoff --path-as-is"]
+    words = ["curl -sS -i --noproxy '*' --globoff --path-as-is"]
     if original.signed:
         words.append(f"-u {shlex.quote(f'{original.row.workspace}:dev')}")
     words.append(f"-X {original.request.method} {shlex.quote(origin + original.path)}")
@@ -88,29 +91,32 @@ def pytest(original: Original) -> str:
 
 
 def _call(row: EventRow) -> tuple[str, str] | None:
-    """Return the call that says this, and what to wait for; None when no call does."""
+    """Return the lines that say this, and what to wait for; None when the client's verbs cannot say it."""
     if row.subject != "person" or not isinstance(row.identifiers, dict) or len(row.identifiers) != 1:
         return None
     ((kind, value),) = row.identifiers.items()
-    data = row.data if isinstance(row.data, dict) else {}
-    data = {name: value for name, value in data.items() if name != "context" and not name.startswith("_")}
     if kind not in {"id", "anonymous_id"} or not isinstance(value, str):
         return None
-    shown = f", {_literal(data)}" if data else ""
-    whose = f", person={value!r}" if kind == "id" else f", anonymous_id={value!r}"
-    wanted = (f", data={_literal(data)}" if data else "") + (", timeout=30" if _steps(row) else "")
+    data = row.data if isinstance(row.data, dict) else {}
+    data = {name: value for name, value in data.items() if name != "context" and not name.startswith("_")}
+    short = literal(data)
+    begin, short = (
+        ("", short) if "\n" not in short and len(short) <= SHORT else (f"data = {literal(data, 4)}\n    ", "data")
+    )
+    shown = f", {short}" if data else ""
+    whose = f"{'person' if kind == 'id' else kind}={literal(value)}"
+    wanted = f"person={literal(value)}{f', data={short}' if data else ''}{', timeout=30' if _steps(row) else ''}"
     if row.kind in VERBS and row.name:
-        name = f"{row.name!r}"
-        kind_of = "" if row.kind == "event" else f", kind={row.kind!r}"
-        return f"cio.{VERBS[row.kind]}({name}{shown}{whose})", f"{name}, person={value!r}{kind_of}{wanted}"
+        name, kind_of = literal(row.name), "" if row.kind == "event" else f', kind="{row.kind}"'
+        return f"{begin}cio.{VERBS[row.kind]}({name}{shown}, {whose})", f"{name}, {wanted}{kind_of}"
     if row.kind == "identify" and kind == "id" and data:
-        return f"cio.identify({value!r}{shown})", f'kind="identify", person={value!r}{wanted}'
+        return f"{begin}cio.identify({literal(value)}{shown})", f'kind="identify", {wanted}'
     return None
 
 
 def _through_client(row: EventRow, call: str, wanted: str) -> str:
     steps = _steps(row)
-    mark = f"import pytest\n\n\n@pytest.mark.cio(faults={[*steps, 'ok*']!r})\n" if steps else ""
+    mark = f"import pytest\n\n\n@pytest.mark.cio(faults={literal([*steps, 'ok*'])})\n" if steps else ""
     return (
         f"{mark}def {_test_name(row)}(cio_sandbox, cio):\n"
         f"    {_docstring(row)}\n"
@@ -122,24 +128,23 @@ def _through_client(row: EventRow, call: str, wanted: str) -> str:
 
 
 def _replayed(original: Original) -> str:
-    row, body = original.row, _renewed(original)
-    signed = '\n        auth=(cio_sandbox.site_id, "dev"),' if original.signed else ""
-    headers = f"\n        headers={ {'content-type': original.content_type}!r}," if original.content_type else ""
-    content = f"\n        content={body!r}.encode()," if body else ""
+    row, body, kind = original.row, _renewed(original), original.content_type
+    arguments = [
+        f"{literal(original.request.method)}, cio_sandbox.url + {literal(original.path)}",
+        f"content={body!r}.encode()" if body else "",
+        f'headers={{"content-type": {literal(kind)}}}' if kind and body else "",
+        'auth=(cio_sandbox.site_id, "dev")' if original.signed else "",
+        "trust_env=False",
+    ]
+    said = "".join(f"            {argument},\n" for argument in arguments if argument)
     again = "    send()\n" if row.verdict is Verdict.DUPLICATE else ""
     return (
         "import httpx\nimport pytest\n\n\n"
         "@pytest.mark.cio(allow_problems=True)\n"
         f"def {_test_name(row)}(cio_sandbox):\n"
         f"    {_docstring(row)}\n\n"
-        "    def send():\n"
-        "        return httpx.request(\n"
-        f"            {original.request.method!r},\n"
-        f"            cio_sandbox.url + {original.path!r},"
-        f"{(content + headers + signed).replace(chr(10), chr(10) + '    ')}\n"
-        "        )\n\n"
-        f"{again}"
-        "    reply = send()\n"
+        f"    def send():\n        return httpx.request(\n{said}        )\n\n"
+        f"{again}    reply = send()\n"
         f"    assert reply.status_code == {_expected_status(original)}\n"
         f"{_expected_row(row)}"
     )
@@ -154,11 +159,11 @@ def _expected_row(row: EventRow) -> str:
     if row.verdict is Verdict.REJECTED and row.subject != "request":
         codes = [finding.code for finding in row.errors]
         return (
-            f"    (event,) = cio_sandbox.events(verdict='rejected')\n"
-            f"    assert [error.code for error in event.errors] == {codes!r}\n"
+            f'    (event,) = cio_sandbox.events(verdict="rejected")\n'
+            f"    assert [error.code for error in event.errors] == {literal(codes)}\n"
         )
     if row.verdict is Verdict.DUPLICATE and row.name:
-        return f"    assert cio_sandbox.duplicates({row.name!r}) == 1\n"
+        return f"    assert cio_sandbox.duplicates({literal(row.name)}) == 1\n"
     if row.verdict.stored:
         return "    assert len(cio_sandbox.good) == 1\n"
     return ""
@@ -187,10 +192,6 @@ def _test_name(row: EventRow) -> str:
 def _docstring(row: EventRow) -> str:
     said = re.sub(r"[^\x20-\x7e]+", " ", f"Event {row.seq} of the sandbox: {row.headline}")[:100]
     return '"""' + said.replace("\\", "/").replace('"', "'").rstrip() + '."""'
-
-
-def _literal(data: Any) -> str:
-    return pprint.pformat(data, width=100, sort_dicts=False, compact=True).replace("\n", "\n        ")
 
 
 def _renewed(original: Original) -> str:

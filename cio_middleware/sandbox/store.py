@@ -138,6 +138,11 @@ class Workspace:
         return self.ledger.requests
 
     @property
+    def now(self) -> float:
+        """The time in this workspace, in Unix seconds."""
+        return self._house.clock() if self.frozen_at is None else self.frozen_at
+
+    @property
     def memory(self) -> Memory:
         """Everything that a capture of this workspace holds."""
         return Memory(self.seq, self._requests_numbered, self.people, self.objects, self.ledger)
