@@ -11,10 +11,10 @@ PIP = $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python instal
 say = @printf '%-9s %s\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox test slow coverage lint types layers docs bench format clean
+.PHONY: help demo sandbox test slow e2e screenshots coverage lint types layers docs bench format clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name meaning; do printf '  make %-10s %s\n' "$$name" "$$meaning"; done
+	@sed -n 's/^\([a-z0-9]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name meaning; do printf '  make %-10s %s\n' "$$name" "$$meaning"; done
 
 demo: .venv/.has-demo  ## two shops, a Customer.io that fails, and the proof that nothing was lost
 	@$(BIN)/python -m examples.demo
@@ -29,6 +29,12 @@ test: .venv/.has-test  ## everything that needs no browser and no Redis
 
 slow: .venv/.has-test  ## the same faults many more times, and the servers on the spool
 	@$(BIN)/python -m pytest -q --ignore=tests/typing -m slow $(PYTEST)
+
+e2e: .venv/.has-e2e  ## the sandbox's page in a real browser; needs chromium (Debian: apt install chromium)
+	@$(BIN)/python -m pytest -q -m e2e tests/e2e $(PYTEST)
+
+screenshots: .venv/.has-e2e  ## the pictures in docs/images, taken anew
+	@$(BIN)/python -m pytest -q -m e2e tests/e2e/test_screenshots.py --screenshots=docs/images
 
 # From outside pytest: a plugin of ours is imported before one that measures could start.
 coverage: .venv/.has-test  ## the same tests, and the branches that none of them took

@@ -48,15 +48,14 @@ def lines(workspace: Workspace, version: str) -> Iterator[str]:
         "seq": memory.seq,
         "requests": memory.requests_numbered,
     }
-    entries: list[tuple[str, Any, int]] = [("request", row, weight) for row, weight in memory.requests.weighed()]
-    entries += [("event", row, weight) for row, weight in memory.events.weighed()]
+    entries = [("request", row) for row in memory.ledger.requests] + [("event", row) for row in memory.ledger.rows]
     # Rows are frozen; profiles are not, so they are written down now.
     others = [_line({"type": "person", "person": _PERSON.dump(person)}) for person in memory.people]
     others += [_line({"type": "object", "key": [*key], "attributes": value}) for key, value in memory.objects.items()]
     others += [_line({"type": "suppressed", "key": [*key]}) for key in memory.people.suppressions]
     yield _line(head)
-    for kind, row, weight in entries:
-        yield _line({"type": kind, "weight": weight, kind: _ROWS[kind].dump(row)})
+    for kind, row in entries:
+        yield _line({"type": kind, kind: _ROWS[kind].dump(row)})
     yield from others
     yield _line({"type": "end", "lines": len(entries) + len(others)})
 
@@ -152,14 +151,15 @@ class Reader:
         if any(is_secret(name) for name, _ in row.headers):
             raise BadShape("request.headers holds credentials, which a capture never does")
         self._requests.add(row.id)
-        self.memory.requests.append(row, _natural(given.get("weight"), "weight"))
+        _natural(row.size, "request.size")
+        self.memory.ledger.request(row)
 
     def _event(self, given: dict[str, Any]) -> None:
         row: EventRow = _ROWS["event"].load(given.get("event"), "event")
-        newest = next(self.memory.events.newest_first(), None)
+        newest = next(self.memory.ledger.rows.newest_first(), None)
         if not (newest.seq if newest else 0) < row.seq <= self.memory.seq:
             raise BadShape(f"event.seq is {row.seq}, which is not in order")
-        self.memory.events.append(row, _natural(given.get("weight"), "weight"))
+        self.memory.ledger.add(row, _natural(row.size, "event.size"))
 
     def _person(self, given: dict[str, Any]) -> None:
         self.memory.people.adopt(_PERSON.load(given.get("person"), "person"))

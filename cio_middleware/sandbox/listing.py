@@ -60,7 +60,7 @@ class Filter:
             and (self.person is None or self.person in _called(row))
             and self.kind in {None, row.kind}
             and self.verdict in {None, row.verdict}
-            and self.good in {None, row.verdict.good}
+            and self.good in {None, row.good}
             and self.query.takes(row)
         )
 
@@ -144,7 +144,13 @@ def page(workspace: Workspace, wanted: Filter) -> dict[str, Any]:
                 more = items[-1]["seq"] if items else None
                 break
             items.append(row.document())
-    found = {"items": items, "next": more, "cursor": workspace.seq, "evicted": workspace.events.evicted}
+    found = {
+        "items": items,
+        "next": more,
+        "cursor": workspace.seq,
+        "stream_cursor": workspace.changes.cursor,
+        "evicted": workspace.events.evicted,
+    }
     if items or not wanted.query.terms:
         return found
     return {**found, "term_counts": wanted.query.counts(workspace.events)}

@@ -77,10 +77,6 @@ class Ring(Generic[T]):
         self._weight = 0
         self.evicted = 0
 
-    def weighed(self) -> Iterator[tuple[T, int]]:
-        """Iterate over the items with their weights, oldest first."""
-        return iter(self._items)
-
     def newest_first(self) -> Iterator[T]:
         """Iterate backwards, so that a reader of the newest few never walks the whole history."""
         return (item for item, _ in reversed(self._items))

@@ -46,7 +46,7 @@ def _looked(web):
         answers = [
             web.get(f"{sandbox.url}{ROOT}{path}", params={"workspace": sandbox.site_id}).json() for path in LOOKS
         ]
-        shown = json.dumps([{key: answer[key] for key in answer if key != "cursor"} for answer in answers])
+        shown = json.dumps([{key: answer[key] for key in answer if "cursor" not in key} for answer in answers])
         return json.loads(shown.replace(json.dumps(sandbox.site_id), '"here"'))
 
     return looked
@@ -152,7 +152,7 @@ REQUEST = {
 
 def event(**changed):
     """A line with an event."""
-    return {"type": "event", "weight": 1, "event": EVENT | changed}
+    return {"type": "event", "event": EVENT | changed}
 
 
 def person(**changed):
@@ -162,7 +162,7 @@ def person(**changed):
 
 def request(**changed):
     """A line with a request."""
-    return {"type": "request", "weight": 1, "request": REQUEST | changed}
+    return {"type": "request", "request": REQUEST | changed}
 
 
 @pytest.mark.parametrize("line", [event(), person(), request()], ids=["event", "person", "request"])
@@ -199,7 +199,7 @@ def test_the_lines_below_are_right_but_for_what_is_wrong(own_sandbox, take_in, l
         ([HEAD, event(statuses=[200, None])], "event.statuses[1] is None"),
         ([HEAD, event(errors=[{"code": 1}])], "event.errors[0].reason is missing"),
         ([HEAD, event(received_at="soon")], "event.received_at is 'soon'"),
-        ([HEAD, {"type": "event", "weight": -5, "event": EVENT}], "weight is below 0"),
+        ([HEAD, event(size=-5)], "event.size is below 0"),
         ([HEAD, person(), person()], "'ada' is there twice"),
         ([HEAD, person(identifiers=[["id", {}]])], "person.identifiers[0][1] is {}"),
         ([HEAD, person(moments=[{}])], "person.moments[0].seq is missing"),

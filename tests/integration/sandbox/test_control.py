@@ -216,7 +216,8 @@ def test_one_event_shows_what_was_sent(sandbox, track, look):
     track(sandbox, data={"total": 42, "context": {"page": {"path": "/x"}}})
     shown = look(sandbox, "/events/1")
     assert shown["sent"] == {"name": "order", "data": {"total": 42, "context": {"page": {"path": "/x"}}}}
-    assert shown["context"] == {"page": {"path": "/x"}}
+    assert shown["context"] is None, "where it came from is not in what was sent"
+    assert look(sandbox, "/events")["items"][0]["context"] == {"page": {"path": "/x"}}
     assert shown["warnings"][0]["fix"]
 
 
@@ -273,14 +274,6 @@ def test_info_says_how_to_reach_it(sandbox, look):
     assert info["limits"] == {"item_bytes": 32_000, "batch_bytes": 500_000}
 
 
-def test_the_differences_from_the_real_one_are_listed(sandbox, web):
-    """Each with what holds here, the other sides, a sentence, a source and how sure it is."""
-    items = web.get(f"{sandbox.url}/_sandbox/v1/differences").json()["items"]
-    (kilobyte,) = [item for item in items if item["key"] == "kilobyte"]
-    assert set(kilobyte) == {"key", "value", "default", "alternatives", "sentence", "source", "sure"}
-    assert (kilobyte["value"], kilobyte["alternatives"]) == (1000, [1024])
-
-
 @pytest.mark.parametrize(
     ("path", "query", "found"),
     [
@@ -317,3 +310,11 @@ def test_a_search_that_finds_nothing_says_which_term_did_not(sandbox, track, loo
     refused = web.get(f"{sandbox.url}{ROOT}/events", params={"q": "naem:order"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "CIO-SBX-005")
     assert "Did you mean name:order_*?" in refused.json()["error"]["message"]
+
+
+def test_the_differences_from_the_real_one_are_listed(sandbox, web):
+    """Each with what holds here, the other sides, a sentence, a source and how sure it is."""
+    items = web.get(f"{sandbox.url}/_sandbox/v1/differences").json()["items"]
+    (kilobyte,) = [item for item in items if item["key"] == "kilobyte"]
+    assert set(kilobyte) == {"key", "value", "default", "alternatives", "sentence", "source", "sure"}
+    assert (kilobyte["value"], kilobyte["alternatives"]) == (1000, [1024])
