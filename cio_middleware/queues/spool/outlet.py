@@ -69,6 +69,11 @@ class Outlet:
 
     def lease(self, max_events: int, max_bytes: int) -> Lease | None:
         """Hand out the oldest events that may leave: this process's and an orphan's by turns."""
+        lease = self._next_lease(max_events, max_bytes)
+        self._catch_up()
+        return lease
+
+    def _next_lease(self, max_events: int, max_bytes: int) -> Lease | None:
         with self._reading:
             if self._closed:
                 return None
@@ -127,10 +132,14 @@ class Outlet:
         return len(settled)
 
     def _catch_up(self) -> None:
-        """Write what was captured in the middle of other work, which is over."""
-        if self._inlet.has_late and not self._reads_here():
+        """Write what was captured in the middle of other work, which is over, and say what was not said then."""
+        if self._reads_here():
+            return
+        if self._inlet.has_late:
             with self._inlet.alone():
                 pass  # it is written at the end
+        if self._disk.has_news:
+            self._disk.speak()
 
     @property
     def _orphan(self) -> Drain | None:

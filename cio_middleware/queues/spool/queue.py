@@ -23,7 +23,7 @@ from ..._events import Entry, Envelope, Receipt
 from ..._fork import WATCH
 from ..._ids import Clock
 from ..._locks import owned
-from ..._notices import Notices
+from ..._notices import Notices, Unsaid
 from ..._stats import DropReason, Ledger
 from ...typing import Lease
 from ..purges import Purge
@@ -101,10 +101,11 @@ class SpoolQueue(Outlet):
         self._reads_here = owned(self._reading)
         self._segments: deque[Segment] = deque()
         self._adopter: Adopter | None = None
+        self._unsaid = Unsaid(self._notices)
         self._own = self._drain(self._segments, taken=lambda _: None)
         self._disk = Disk(
             settings, files=self._files, segments=self._segments, clock=self._clock, notices=self._notices,
-            new_name=self._new_name, opened=self._moved_in,
+            unsaid=self._unsaid, new_name=self._new_name, opened=self._moved_in,
         )  # fmt: skip
         self._inlet = Inlet(settings, self._disk, self._own, ledger=self._ledger, clock=self._clock)
         self._leases: dict[Lease, Drain] = {}
@@ -128,7 +129,7 @@ class SpoolQueue(Outlet):
         self._adopter = Adopter(
             self._files, house, owner, self._settings.destination,
             drain=lambda segments: self._drain(segments, taken=self._ledger.adopt),
-            clock=self._clock, dice=self._dice, notices=self._notices,
+            clock=self._clock, dice=self._dice, unsaid=self._unsaid,
         )  # fmt: skip
         self._letters.move_in(house)
         self._purges.hear(house)
@@ -148,7 +149,7 @@ class SpoolQueue(Outlet):
         receipt = self._inlet.put(envelope, item)
         disk = self._disk
         # Not below a signal's handler in the middle of a put: that put speaks when it is done.
-        if (disk.unsaid or disk.is_well_again) and not self._inlet.is_writing:
+        if disk.has_news and not self._inlet.is_writing:
             disk.speak()
         if self._always and receipt.reason is None:
             self._commit()
@@ -269,6 +270,7 @@ class SpoolQueue(Outlet):
                 self._reading.release()
         if lost:
             self._ledger.drop(reason, lost)
+        self._catch_up()
         return lost
 
     def _look_after(self) -> None:
@@ -311,7 +313,7 @@ class SpoolQueue(Outlet):
     def _damaged(self, name: str, start: int, data: bytes) -> None:
         if self._disk.house is not None:
             self._disk.house.keep_aside(f"{name}.{start}.bin", data)
-        self._notices.trouble("spool damage", "damage", "a part of the spool could not be read: it is in quarantine")
+        self._unsaid.trouble("spool damage", "damage", "a part of the spool could not be read: it is in quarantine")
 
 
 def _copy(old: Segment, disk: Disk, drain: Drain) -> None:
