@@ -193,7 +193,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     What a backend did with an event: took it (`depth` events now wait there), or dropped it with a reason.
 
     `urgent` asks for a delivery now. `settled` means that the backend has told the ledger already what became of it.
-    `error` is for who asked to have it raised.
+    `error` is for who asked to have it raised. `late` means that it was taken in the middle of other work of this very
+    thread, by a signal handler or a finalizer, and is looked at when that is done.
     """
 
     depth: int = 0
@@ -201,6 +202,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     settled: bool = False
     urgent: bool = False
     error: DeliveryError | None = None
+    late: bool = False
 
 
 Entry = tuple[Envelope, bytes]

@@ -309,8 +309,12 @@ class Queue(Protocol):
         """What Customer.io refused."""
         ...
 
-    def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False) -> Receipt:
-        """Take an event, or say why not. Never waits on a network."""
+    def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False, may_wait: bool = True) -> Receipt:
+        """
+        Take an event, or say why not. Never waits on a network.
+
+        `may_wait=False` is said by who holds a lock that others want in the middle of a put: no lock may be waited for.
+        """
         ...
 
     def holds(self, item: bytes) -> bool:

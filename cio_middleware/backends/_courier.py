@@ -14,6 +14,7 @@ import msgspec
 
 from .._events import Envelope
 from .._ids import Clock
+from .._locks import owned
 from .._notices import Notices
 from .._settings import is_loopback
 from .._stats import DropReason
@@ -70,6 +71,8 @@ class Bell:
         # leave it locked for ever.
         self.lock = threading.RLock()
         self._changed = threading.Condition(self.lock)
+        self.is_mine = owned(self.lock)
+        """Whether this very thread holds it: a signal handler or a finalizer asks."""
 
     @property
     def closing(self) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..._ids import Clock
-from ..._notices import Notices
+from ..._notices import Notices, Unsaid
 from ..._stats import DropReason
 from .files import Files
 from .house import House, Owner
@@ -55,7 +55,8 @@ class Disk:
     """
     Writes events, or says why not. Who calls `write`, `fails` or `leave` holds the queue's lock.
 
-    It never logs by itself, since a log's handler may wait for whoever waits for that lock: `speak` does.
+    It never logs by itself, since a log's handler may wait for whoever waits for that lock: `speak` does, also what
+    others left `unsaid`.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Disk:
         segments: deque[Segment],
         clock: Clock,
         notices: Notices,
+        unsaid: Unsaid,
         new_name: Callable[[], str],
         opened: Callable[[House, Owner], None],
     ) -> None:
@@ -80,7 +82,7 @@ class Disk:
         self._room = 0
         self._troubled = self.is_well_again = self._is_left = False
         self._again_at = self._measured_at = float("-inf")
-        self.unsaid: deque[Callable[[], None]] = deque()
+        self._unsaid = unsaid
         self._former: list[tuple[House, Log]] = []
         """Where the disk failed, as long as something waits there."""
         self.house: House | None = None
@@ -162,6 +164,11 @@ class Disk:
         return True
 
     @property
+    def has_news(self) -> bool:
+        """Whether there is something to say."""
+        return bool(self._unsaid) or self.is_well_again
+
+    @property
     def is_open(self) -> bool:
         """Whether events are written to it."""
         return self._log is not None and not self.fails_now
@@ -216,7 +223,7 @@ class Disk:
         name = errno.errorcode.get(error.errno or 0, type(error).__name__)
         then = "held in memory" if self._settings.held_events else "dropped"
         message = "the spool cannot be written to (%s): events are %s until it can"
-        self.unsaid.append(lambda: self._notices.trouble("spool", "fails", message, name, then))
+        self._unsaid.trouble("spool", "fails", message, name, then)
 
     def leave(self) -> None:
         """Close all files, for good. What is not settled is there for others."""
@@ -251,12 +258,7 @@ class Disk:
 
     def speak(self) -> None:
         """Say what there is to say. Nobody who calls this holds a lock."""
-        while self.unsaid:
-            try:
-                say = self.unsaid.popleft()
-            except IndexError:
-                return  # another thread says it
-            say()
+        self._unsaid.speak()
         if self.is_well_again and not self._troubled:
             self.is_well_again = False
             self._notices.fine("spool", "the spool takes events again")
@@ -265,7 +267,7 @@ class Disk:
     def _refuse(self) -> DropReason:
         self._troubled = True
         message = "the spool or its disk is full: new events are dropped, those in it are still delivered"
-        self.unsaid.append(lambda: self._notices.trouble("spool full", "full", message))
+        self._unsaid.trouble("spool full", "full", message)
         return DropReason.QUEUE_FULL
 
     def _measure(self) -> None:

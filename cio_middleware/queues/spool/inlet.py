@@ -13,11 +13,11 @@ import msgspec
 
 from ..._events import Envelope, Receipt
 from ..._ids import Clock
+from ..._locks import owned
 from ..._stats import DropReason, Ledger
 from . import format as layout
 from .disk import Disk, SpoolSettings
 from .drain import Drain, Stored, portable
-from .log import owned
 
 _PATIENCE_SECONDS = 0.05
 _CLOSE_SECONDS = 1.0
@@ -78,8 +78,10 @@ class Inlet:
 
     def defer(self, envelope: Envelope, item: bytes) -> Receipt:
         """Take an event that whoever writes next writes: its thread may not wait for that now."""
+        if self._closed:
+            return Receipt(reason=DropReason.CLOSED)
         self._late.append((envelope, item))
-        return Receipt()
+        return Receipt(late=True)
 
     @property
     def has_late(self) -> bool:

@@ -26,6 +26,8 @@ class Keeper:
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopped = False
+        self.ident: int | None = None
+        """The thread that looks after the spool: others may wait for it at any time, so it waits for no writer."""
 
     def start(self) -> None:
         """Start the thread, if it does not run; where there can be none, the queue does without."""
@@ -47,11 +49,15 @@ class Keeper:
             self._thread.join(timeout)
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                until = self._clock.monotonic() + TICK_SECONDS
-                while not self._stopped and (left := until - self._clock.monotonic()) > 0:
-                    self._clock.wait(self._changed, left)
-                if self._stopped:
-                    return
-            self._tick()
+        self.ident = threading.get_ident()
+        try:
+            while True:
+                with self._changed:
+                    until = self._clock.monotonic() + TICK_SECONDS
+                    while not self._stopped and (left := until - self._clock.monotonic()) > 0:
+                        self._clock.wait(self._changed, left)
+                    if self._stopped:
+                        return
+                self._tick()
+        finally:
+            self.ident = None  # another thread may have the same one later

@@ -7,8 +7,8 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable
 
+from ..._locks import owned
 from .files import Files
 from .house import House, Owner
 from .segment import NotKept, Segment, held
@@ -21,12 +21,6 @@ How long an append waits for another thread, at the beginning of a segment.
 
 That thread may be waiting for the append: in the middle of its work, what the garbage collector ends may capture.
 """
-
-
-def owned(lock: threading.RLock) -> Callable[[], bool]:
-    """Tells whether the thread that asks holds the lock, as a Condition asks it."""
-    ask: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]  # noqa: SLF001 - there is no other way to ask
-    return ask
 
 
 class Log:

@@ -18,12 +18,12 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from threading import get_ident
 
 from ..._events import Entry, Envelope, Receipt
 from ..._fork import WATCH
 from ..._ids import Clock
-from ..._notices import Notices
+from ..._locks import owned
+from ..._notices import Notices, Unsaid
 from ..._stats import DropReason, Ledger
 from ...typing import Lease
 from ..purges import Purge
@@ -36,7 +36,6 @@ from .house import House, Owner
 from .inlet import Inlet
 from .keeper import Keeper
 from .letters import Letters
-from .log import owned
 from .outlet import Outlet
 from .purged import SharedPurges
 from .segment import Segment
@@ -53,8 +52,8 @@ class SpoolQueue(Outlet):
     may want the second in the middle of a write.
 
     A signal handler or a finalizer may also capture in the middle of reading, of a commit or of the keeper's work: who
-    writes may wait for just that, so such an event is written later. And it may ask for `head`, or close, in the middle
-    of a write or a commit, for which the reader may wait: it does not wait for the reader.
+    writes may wait for just that, so such an event is written later. And it may flush, or close, in the middle of
+    anything that the reader may wait for: it does not wait for the reader.
     """
 
     blocks = False
@@ -102,18 +101,17 @@ class SpoolQueue(Outlet):
         self._reads_here = owned(self._reading)
         self._segments: deque[Segment] = deque()
         self._adopter: Adopter | None = None
+        self._unsaid = Unsaid(self._notices)
         self._own = self._drain(self._segments, taken=lambda _: None)
         self._disk = Disk(
             settings, files=self._files, segments=self._segments, clock=self._clock, notices=self._notices,
-            new_name=self._new_name, opened=self._moved_in,
+            unsaid=self._unsaid, new_name=self._new_name, opened=self._moved_in,
         )  # fmt: skip
         self._inlet = Inlet(settings, self._disk, self._own, ledger=self._ledger, clock=self._clock)
         self._leases: dict[Lease, Drain] = {}
         self._orphans_turn = False
         self._dry_at = self._clock.monotonic()
-        self._keeping: int | None = None
-        """The thread that is looking after the spool."""
-        self._head = 0
+        self.head = 0
         self._closing = self._closed = False
         self.kept = 0
         """Events that stay on disk, once the queue is closed."""
@@ -131,7 +129,7 @@ class SpoolQueue(Outlet):
         self._adopter = Adopter(
             self._files, house, owner, self._settings.destination,
             drain=lambda segments: self._drain(segments, taken=self._ledger.adopt),
-            clock=self._clock, dice=self._dice, notices=self._notices,
+            clock=self._clock, dice=self._dice, unsaid=self._unsaid,
         )  # fmt: skip
         self._letters.move_in(house)
         self._purges.hear(house)
@@ -139,17 +137,19 @@ class SpoolQueue(Outlet):
 
     # ----------------------------------------------------------------------------------------------------------- put
 
-    def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False) -> Receipt:
+    def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False, may_wait: bool = True) -> Receipt:
         """Take an event, or say why not. One that is taken is written: the death of the process does not lose it."""
         del may_block
         if self._pid != os.getpid():  # a fork that Python was not told of: the files are the parent's
             WATCH.in_child()
-        if self._reads_here() or (self._always and self._disk.is_here) or self._keeping == get_ident():
+        # In the middle of what a writer may wait for.
+        is_at_work = self._reads_here() or self._keeper.ident == threading.get_ident()
+        if not may_wait or is_at_work or (self._always and self._disk.is_here):
             return self._inlet.defer(envelope, item)
         receipt = self._inlet.put(envelope, item)
         disk = self._disk
         # Not below a signal's handler in the middle of a put: that put speaks when it is done.
-        if (disk.unsaid or disk.is_well_again) and not self._inlet.is_writing:
+        if disk.has_news and not self._inlet.is_writing:
             disk.speak()
         if self._always and receipt.reason is None:
             self._commit()
@@ -237,6 +237,7 @@ class SpoolQueue(Outlet):
                 if adopter.current is None or not adopter.current.drain.out:
                     self._ledger.disown(adopter.release())
             self._own.tidy()
+            self.head = self._own.head
             self._disk.tidy()
             self._purges.hear(self._disk.house)
         self._disk.speak()
@@ -269,10 +270,11 @@ class SpoolQueue(Outlet):
                 self._reading.release()
         if lost:
             self._ledger.drop(reason, lost)
+        self._catch_up()
         return lost
 
     def _look_after(self) -> None:
-        self._keeping = threading.get_ident()
+        before, self._keeper.ident = self._keeper.ident, threading.get_ident()
         try:
             try:
                 self._disk.look_after()
@@ -285,7 +287,7 @@ class SpoolQueue(Outlet):
             what = type(error).__name__
             self._notices.trouble("spool keeper", what, "looking after the spool failed with %s; trying again", what)
         finally:
-            self._keeping = None
+            self._keeper.ident = before
         self._catch_up()
         self._disk.speak()
 
@@ -311,7 +313,7 @@ class SpoolQueue(Outlet):
     def _damaged(self, name: str, start: int, data: bytes) -> None:
         if self._disk.house is not None:
             self._disk.house.keep_aside(f"{name}.{start}.bin", data)
-        self._notices.trouble("spool damage", "damage", "a part of the spool could not be read: it is in quarantine")
+        self._unsaid.trouble("spool damage", "damage", "a part of the spool could not be read: it is in quarantine")
 
 
 def _copy(old: Segment, disk: Disk, drain: Drain) -> None:

@@ -16,7 +16,7 @@ from ..._ids import Clock
 from . import format as layout
 from .files import Files
 from .house import House
-from .segment import is_plain, write_all
+from .segment import held, is_plain, write_all
 
 _CHUNK = 1024 * 1024
 _PATIENCE_SECONDS = 2.0
@@ -113,10 +113,11 @@ class Shelf:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock of the directory; raises `TimeoutError` when somebody else does not let go of it."""
-        with self._here:
+        until = self._clock.monotonic() + _PATIENCE_SECONDS
+        # Nor is another thread waited for without end: a signal handler in its middle may want what this one has.
+        with held(self._here, _PATIENCE_SECONDS):
             fd = self._files.open(".", os.O_RDONLY | os.O_DIRECTORY, at=self._at)
             try:
-                until = self._clock.monotonic() + _PATIENCE_SECONDS
                 while not self._files.lock(fd):
                     if self._clock.monotonic() >= until:
                         raise TimeoutError(errno.ETIMEDOUT, "another process does not let go of the lock")

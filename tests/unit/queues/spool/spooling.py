@@ -91,11 +91,12 @@ class Spool:
         clock: ManualClock | None = None,
         *,
         keeper: Callable[[Callable[[], None], Any], Keeper] = ByHand,
+        lines: Lines | None = None,
         **changes: Any,
     ) -> None:
         self.clock = clock or ManualClock()
         self.ledger = Ledger()
-        self.lines = Lines()
+        self.lines = lines or Lines()
         self.queue = SpoolQueue(
             settings(**changes), files=files, ledger=self.ledger, clock=self.clock,
             notices=Notices(self.clock, self.lines), dice=lambda: 0.5, new_name=new_name, keeper=keeper,
