@@ -7,6 +7,7 @@ It puts one cell into a ContextVar and nothing else until an event is captured. 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
@@ -34,6 +35,9 @@ _LAST = {
     "http.response.pathsend": "",
     "http.response.trailers": "more_trailers",
 }
+
+
+_FOR_ASGI = "this is the middleware for ASGI. Flask and other WSGI apps take cio_middleware.wsgi's."
 
 
 async def _NOT_ASGI(message: Message) -> None:  # noqa: N802 - a mark: what a WSGI server does not pass
@@ -69,6 +73,8 @@ class CustomerIOMiddleware:
         query_keys: Iterable[str] = (),
         anonymous_id_cookie: str | None = "_cioanonid",
     ) -> None:
+        if _takes_two(app):
+            raise TypeError(_FOR_ASGI)
         self.app = app
         self._client = client
         self._person = check_resolver(person)
@@ -80,8 +86,7 @@ class CustomerIOMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send = _NOT_ASGI) -> None:
         """One connection."""
         if send is _NOT_ASGI:
-            message = "this is the middleware for ASGI. Flask and other WSGI apps take cio_middleware.wsgi's."
-            raise TypeError(message)
+            raise TypeError(_FOR_ASGI)
         kind = scope["type"]
         if kind == "lifespan":
             await self._lifespan(scope, receive, send)
@@ -239,3 +244,20 @@ def _watched(client: Client, cell: RequestCell, send: Send) -> Send:
             await client.parking.asettle(cell)
 
     return watch
+
+
+def _takes_two(app: object) -> bool:
+    """Whether this is an application for WSGI: no server of those awaits us, so it has to be said before."""
+    try:
+        signature = inspect.signature(app)  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # none that can be told
+        return False
+    return _binds(signature, 2) and not _binds(signature, 3)
+
+
+def _binds(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True

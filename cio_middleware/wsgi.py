@@ -73,6 +73,9 @@ class CustomerIOMiddleware:
             raise TypeError(message)
         if _MARK in environ or (client := self._client or default_client()) is None:
             # Installed twice: the outer cell serves.
+            if getattr(self.app, "wsgi_app", None) is self:
+                message = "this app calls itself for ever: type app.wsgi_app = CustomerIOMiddleware(app.wsgi_app)."
+                raise TypeError(message)
             return self.app(environ, start_response)
         cell = RequestCell(
             client,

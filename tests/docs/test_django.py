@@ -58,7 +58,10 @@ def _project(tmp_path):
 def test_a_view_of_somebody_signed_in_becomes_their_event(server, project, sandbox):
     """The blocks do what the page says, under a server for each of the two files that it names."""
     settings = {**sandbox.settings, "flush_interval": "0.1"}
-    with serving(project, SERVERS[server], settings) as url, httpx.Client(base_url=url, trust_env=False) as browser:
+    with (
+        serving(project, SERVERS[server], settings) as url,
+        httpx.Client(base_url=url, timeout=30, trust_env=False) as browser,
+    ):
         assert browser.get("/sign-in").text == "Hello."
         assert browser.get("/orders/42").text == "Thank you."
         event = sandbox.wait_for("order_placed", data={"total": 42}, timeout=10)

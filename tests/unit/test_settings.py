@@ -115,8 +115,8 @@ def test_a_variable_that_reads_but_is_wrong_is_named_with_those_that_do_not_read
 
 def test_a_misspelt_setting_leads_to_no_second_complaint():
     """What only looks wrong since another name or word was misspelt is not told beside it."""
-    error = raised(lambda: Settings.from_env({}, queu="spool", spool_dir="/var/lib/shop/events"))
-    assert str(error) == "queu is not a setting. Did you mean queue?"
+    error = raised(lambda: Settings.from_env({}, queues="spool", spool_dir="/var/lib/shop/events"))
+    assert str(error) == "queues is not a setting. Did you mean queue?"
     found = problems(queue="Spool", spool_dir="/var/lib/shop/events")
     assert found == "queue is 'Spool': type one of memory, spool. Did you mean 'spool'?"
 
@@ -143,9 +143,9 @@ def test_an_unknown_variable_warns_with_the_nearest_known_one(variable, meant):
 )
 def test_the_warning_is_about_the_line_of_the_application(enter, monkeypatch):
     """Python prints the line that a warning is about: one of ours would tell the reader nothing."""
-    for name in ("SITE_ID", "API_KEY", "REGOIN"):
+    for name in ("SITE_ID", "API_KEY", "FLUSHAT"):
         monkeypatch.setenv(f"CUSTOMERIO_{name}", "dev")
-    with pytest.warns(UserWarning, match="CUSTOMERIO_REGOIN is not a setting") as caught:
+    with pytest.warns(UserWarning, match="CUSTOMERIO_FLUSHAT is not a setting") as caught:
         enter()
     assert caught[0].filename == __file__
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 
 import pytest
+from flask import Flask
+from starlette.applications import Starlette
 
 import cio_middleware as cio
 from cio_middleware import asgi, wsgi
@@ -16,6 +19,26 @@ def test_the_asgi_middleware_in_a_wsgi_app_says_which_one_to_take(client):
     wrapped = asgi.CustomerIOMiddleware(lambda *_: [], client=client)  # type: ignore[arg-type]  # that is the mistake
     with pytest.raises(TypeError, match=r"cio_middleware\.wsgi"):
         asyncio.run(wrapped({}, lambda *_: None))  # type: ignore[arg-type]
+
+
+def test_the_asgi_middleware_around_a_flask_app_says_so_when_it_is_made():
+    """A WSGI server awaits nothing, so the first request would be too late: it ends in `'coroutine' object`."""
+    with pytest.raises(TypeError, match=r"cio_middleware\.wsgi"):
+        asgi.CustomerIOMiddleware(Flask("shop").wsgi_app)  # type: ignore[arg-type]  # that is the mistake
+
+
+@pytest.mark.parametrize("app", [min, Starlette(), functools.partial(Starlette())], ids=["unknown", "app", "partial"])
+def test_whatever_else_can_be_called_is_taken(app):
+    """An application whose arguments Python cannot tell, or that takes three, is nobody's mistake."""
+    assert asgi.CustomerIOMiddleware(app).app is app
+
+
+def test_a_flask_app_in_the_place_of_its_wsgi_app_is_told_what_to_type(client):
+    """`app.wsgi_app = CustomerIOMiddleware(app)` calls itself for ever, and Python's own error would name no cause."""
+    app = Flask("shop")
+    app.wsgi_app = wsgi.CustomerIOMiddleware(app, client=client)  # type: ignore[method-assign]
+    with pytest.raises(TypeError, match=r"app\.wsgi_app = CustomerIOMiddleware\(app\.wsgi_app\)"):
+        app.test_client().get("/")
 
 
 async def test_the_wsgi_middleware_in_an_asgi_app_says_which_one_to_take(client):
