@@ -117,7 +117,7 @@ def test_a02_the_keyboard_reaches_everything(visit, app, sandbox):
 
 
 def test_a02_rows_are_walked_and_opened_by_keys(visit, app, sandbox):
-    """j and k walk the rows, Enter opens, Escape closes, and slash goes to the filter, where keys are letters again."""
+    """J and k walk the rows, Enter opens, Escape closes, and slash goes to the filter, where keys are letters again."""
     stock(app, sandbox)
     page = visit()
     expect(page.locator("tr.row").first).to_be_visible()

@@ -71,7 +71,7 @@ def test_s1_hostile_text_stays_text(visit, app, said):
     page = visit()
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     for text in (HOSTILE["image"], HOSTILE["script"], HOSTILE["link"], HOSTILE["proto"]):
-        app.post("/api/v2/entity", json=identify(text, **{"__proto__": text, "bio": text})).raise_for_status()
+        app.post("/api/v2/entity", json=identify(text, __proto__=text, bio=text)).raise_for_status()
         app.post("/api/v2/entity", json=event(text, person=text, value=text)).raise_for_status()
     app.post("/api/v1/customers/ada/events", json={"name": "long", "id": ulid(), "data": {"text": HOSTILE["long"]}})
     app.post("/api/v2/entity", json=event("bidi", text=HOSTILE["bidi"])).raise_for_status()
