@@ -7,7 +7,6 @@ It puts one cell into a ContextVar and nothing else until an event is captured. 
 
 from __future__ import annotations
 
-import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
@@ -18,7 +17,7 @@ from ._client import Client
 from ._context import RequestCell, current, leave
 from ._default import default_client, get_client
 from ._notices import Notices
-from ._person import check_resolver
+from ._person import check_resolver, takes
 from .exceptions import ClosedError, ConfigurationError
 from .typing import PersonResolver
 
@@ -83,7 +82,8 @@ class CustomerIOMiddleware:
         request_events: bool | str | None = None,
         exclude: Iterable[str] = (),
     ) -> None:
-        if _takes_two(app):
+        # No server for WSGI would await the call that says it.
+        if takes(app, 2) and not takes(app, 3):
             raise TypeError(_FOR_ASGI)
         self.app = app
         self._client = client
@@ -309,20 +309,3 @@ def _is_last(message: Message, *, trailers: bool) -> bool:
     kind = message["type"]
     more = _LAST.get(kind)
     return more is not None and not message.get(more) and (not trailers or kind == "http.response.trailers")
-
-
-def _takes_two(app: object) -> bool:
-    """Whether this is an application for WSGI: no server of those awaits us, so it has to be said before."""
-    try:
-        signature = inspect.signature(app)  # type: ignore[arg-type]
-    except (TypeError, ValueError):  # none that can be told
-        return False
-    return _binds(signature, 2) and not _binds(signature, 3)
-
-
-def _binds(signature: inspect.Signature, count: int) -> bool:
-    try:
-        signature.bind(*range(count))
-    except TypeError:
-        return False
-    return True

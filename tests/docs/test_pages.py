@@ -16,6 +16,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 SYBIL = Sybil(parsers=[PythonCodeBlockParser()], path=str(DOCS))
 BLOCKS = {
     "explanation/privacy.md": 2,
+    "how-to/automatic-events.md": 1,
     "how-to/deploy.md": 5,
     "how-to/dead-letters.md": 4,
     "how-to/flask.md": 2,

@@ -9,6 +9,7 @@ import logging
 import pytest
 from flask import Flask
 from starlette.applications import Starlette
+from werkzeug.local import LocalProxy
 
 import cio_middleware as cio
 from cio_middleware import asgi, wsgi
@@ -46,6 +47,30 @@ async def test_the_wsgi_middleware_in_an_asgi_app_says_which_one_to_take(client)
     wrapped = wsgi.CustomerIOMiddleware(lambda *_: [], client=client)
     with pytest.raises(TypeError, match=r"cio_middleware\.asgi"):
         await wrapped({"type": "http"}, None, None)  # type: ignore[misc, arg-type]
+
+
+@pytest.mark.parametrize("middleware", [asgi.CustomerIOMiddleware, wsgi.CustomerIOMiddleware], ids=["asgi", "wsgi"])
+def test_a_person_that_takes_no_argument_is_told_what_it_is_given(middleware, client):
+    """`person=lambda: current_user.id` would fail in each request; it is said once, when the middleware is made."""
+    with pytest.raises(cio.ConfigurationError, match=r"person= .* is given one RequestCell: type lambda cell: \.\.\."):
+        middleware(lambda *_: [], client=client, person=lambda: "ada")
+
+
+@pytest.mark.parametrize("name", ["attributes", "person"])
+def test_a_callable_of_a_decorator_that_takes_no_argument_is_told_what_it_is_given(client, name):
+    """The same for `@track_event`, at the line that decorates."""
+    with pytest.raises(cio.ConfigurationError, match=rf"{name}= .* is given one Call: type lambda call: \.\.\."):
+        cio.track_event("step", client=client, **{name: lambda: None})(len)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: LocalProxy(lambda: 1 / 0), lambda: max, lambda: lambda *_: "ada", lambda: lambda cell, of="": of],
+    ids=["proxy", "built-in", "any", "more"],
+)
+def test_a_person_whose_arguments_cannot_be_told_or_fit_is_taken(make, client):
+    """A proxy that fails outside of a request, a built-in function, and one that takes more are left alone."""
+    asgi.CustomerIOMiddleware(Starlette(), client=client, person=make())
 
 
 @pytest.mark.parametrize("failing", ["attributes", "person"])
