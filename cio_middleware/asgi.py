@@ -260,7 +260,7 @@ def _watched(client: Client, cell: RequestCell, send: Send) -> Send:
 
 
 class _Reporter:
-    """Captures what the middleware was asked to capture of one request, once: when its last byte is out or it failed."""
+    """Captures what the middleware was asked to capture of a request, once: when its last byte is out, or it failed."""
 
     def __init__(self, automatic: Automatic, client: Client, scope: Scope, send: Send) -> None:
         self._automatic = automatic

@@ -267,7 +267,7 @@ def test_well_known_programs_are_bots(agent):
     "Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 Version/18.0 Safari/604.1",
     "Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 Chrome/131.0.0.0 Mobile Safari/537.36",
     "Opera/9.80 (Windows NT 6.1) Presto/2.12 Version/12.18",
-    "Mozilla/5.0 (X11; CrOS x86_64) Chrome/131 Safari/537.36 CUBOT_X30",
+    "Mozilla/5.0 (X11; Linux x86_64) Chrome/131 Safari/537.36 CUBOT_X30",
 ], ids=lambda agent: agent[-20:])  # fmt: skip
 def test_browsers_are_none(agent):
     """Among them a telephone whose maker is called Cubot."""
