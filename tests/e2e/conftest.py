@@ -57,9 +57,6 @@ def _make_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
         usual: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light", "locale": "en-GB"}
         context = browser.new_context(**{**usual, **options})
         context.set_default_timeout(10_000)
-        context.route(
-            "**/_sandbox/v1/series*",
-            lambda r: r.fulfill(json={"step": 2, "bars": [{"at": 2 * n, "accepted": 1} for n in range(150)]}),
         made.append(context)
         return context
 
