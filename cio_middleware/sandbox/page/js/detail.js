@@ -10,7 +10,7 @@ import { term, to } from "./route.js";
 import { copy } from "./share.js";
 import { splitter } from "./splitter.js";
 import { timeline } from "./timeline.js";
-import { clock, nameOf, stampOf, toneClass, took, verdictOf } from "./words.js";
+import { capital, clock, nameOf, stampOf, toneClass, took, verdictOf } from "./words.js";
 
 export class Detail {
   /** @param {{close: () => void, filter: (term: string) => void, q: () => string}} parts */
@@ -59,7 +59,7 @@ export class Detail {
     const tone = verdict ? verdictOf(verdict).tone : "";
     return el(
       "div", { class: "detail-head" },
-      el("h2", { id: "detail-h", tabindex: -1 }, cut(name)),
+      el("h2", { id: "detail-h", tabindex: -1, class: name.length > 40 ? "long" : null }, cut(name)),
       el("button", { type: "button", class: "close", "aria-label": "Close the detail", onclick: () => this.close() }, el("span", { "aria-hidden": "true" }, "×"), el("span", { class: "back", "aria-hidden": "true" }, "Back")),
       el("p", { class: "sub" }, verdict ? glyph(verdict, toneClass(tone)) : null, el("span", {}, says)),
     );
@@ -84,7 +84,7 @@ export class Detail {
     return el(
       "section", { class: `finding ${bad ? "is-bad" : "is-warn"}`, "aria-label": bad ? "Problem" : "Warning" },
       el("h3", {}, bad ? "Problem" : "Accepted, but", " ", el("button", { type: "button", class: "link code", onclick: () => this.filter(term("code", finding.code)) }, finding.code)),
-      el("p", {}, cut(finding.explain || finding.message, 600)),
+      el("p", {}, cut(capital(finding.explain || finding.message), 600)),
       finding.explain && finding.message && finding.explain !== finding.message ? el("p", { class: "words" }, "Customer.io says: ", el("code", {}, cut(finding.message, 300))) : null,
       finding.fix ? el("p", { class: "fix" }, el("b", {}, "Fix "), cut(finding.fix, 400)) : null,
     );

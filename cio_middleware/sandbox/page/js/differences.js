@@ -5,6 +5,7 @@
 
 import * as api from "./api.js";
 import { cut, el } from "./dom.js";
+import { capital } from "./words.js";
 
 const SURE = { documented: "Documented, not exactly", seen: "Seen in traffic, or in code of others", guess: "A guess" };
 
@@ -22,7 +23,7 @@ function difference(item) {
   const others = (item.alternatives ?? []).map(written).join(", ");
   const facts = [["Here", written(item.value)], ["Or", others], ["Source", item.source], ["How sure", SURE[item.sure] ?? item.sure]];
   return el(
-    "li", { class: "cause", "data-key": item.key }, el("h2", { class: "mono" }, cut(String(item.key).replaceAll("_", " "))), el("p", {}, cut(item.sentence, 800)),
+    "li", { class: "cause", "data-key": item.key }, el("h2", { class: "mono" }, cut(capital(String(item.key).replaceAll("_", " ")))), el("p", {}, cut(item.sentence, 800)),
     el("dl", { class: "facts" }, facts.filter(([, value]) => value).map(([name, value]) => [el("dt", {}, name), el("dd", {}, cut(value, 400))])),
   );
 }

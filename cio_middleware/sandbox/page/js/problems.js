@@ -7,7 +7,7 @@ import * as api from "./api.js";
 import { button, cut, el, glyph, svg } from "./dom.js";
 import { go, term, to } from "./route.js";
 import { copy } from "./share.js";
-import { ago, counted, toneClass, verdictOf } from "./words.js";
+import { ago, capital, counted, toneClass, verdictOf } from "./words.js";
 
 export async function problemsView() {
   const { items, total_events: total } = await api.problems();
@@ -18,12 +18,13 @@ export async function problemsView() {
 }
 
 function cause(problem) {
-  const { word, tone } = verdictOf(problem.verdict);
+  const verdict = problem.code.startsWith("W-") ? "accepted_but" : problem.verdict;
+  const { word, tone } = verdictOf(verdict);
   const samples = problem.samples ?? [];
   const field = problem.field ? [" in ", el("code", {}, cut(problem.field, 80))] : null;
   return el(
     "li", { class: "cause", "data-code": problem.code },
-    el("div", { class: "cause-head" }, glyph(problem.verdict, toneClass(tone)), el("span", { class: "sr" }, word), el("h2", {}, cut(problem.explain || problem.message || problem.code, 240)), el("b", { class: "count" }, `${problem.count}×`)),
+    el("div", { class: "cause-head" }, glyph(verdict, toneClass(tone)), el("span", { class: "sr" }, word), el("h2", {}, cut(capital(problem.explain || problem.message || problem.code), 240)), el("b", { class: "count" }, `${problem.count}×`)),
     el("p", { class: "muted" }, el("code", {}, problem.code), problem.name ? [", ", el("span", { class: "mono" }, cut(problem.name, 100))] : null, field, `, first ${ago(problem.first)}, last ${ago(problem.last)}`),
     spark(problem.spark ?? [], toneClass(tone)),
     problem.fix ? el("p", { class: "fix" }, el("b", {}, "Fix "), cut(problem.fix, 400)) : null,
@@ -38,7 +39,7 @@ function spark(values, tone) {
   if (!values.length) return null;
   const most = Math.max(1, ...values);
   const bars = values.map((value, index) => svg("rect", { x: index * 4, y: 20 - (value / most) * 18, width: 3, height: Math.max(value ? 2 : 0, (value / most) * 18) }));
-  return svg("svg", { class: `spark ${tone}`, viewBox: `0 0 ${values.length * 4} 20`, width: values.length * 4, height: 20, role: "img", "aria-label": `How often over time: ${values.join(", ")}` }, bars);
+  return svg("svg", { class: `spark ${tone}`, viewBox: `0 0 ${values.length * 4} 20`, width: values.length * 4, height: 20, role: "img", "aria-label": `How often over time: ${values.join(", ")}` }, svg("rect", { class: "ground", x: 0, y: 19, width: values.length * 4, height: 1 }), bars);
 }
 
 function issue(problem) {

@@ -78,6 +78,12 @@ export function ago(at) {
   return seconds < 129600 ? `${Math.round(seconds / 3600)} h ago` : `${Math.round(seconds / 86400)} days ago`;
 }
 
+/** With a capital at its beginning, unless it begins with the name of a field. @param {unknown} text @returns {string} */
+export function capital(text) {
+  const whole = String(text ?? "");
+  return /^[a-z][a-z' ]/.test(whole) && !/^\w*[_.]/.test(whole) ? whole.charAt(0).toUpperCase() + whole.slice(1) : whole;
+}
+
 /** @param {number} count @param {string} one @param {string} [many] */
 export const counted = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 
