@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cio_middleware.sandbox import capture, faultspec, jsontext, listing, series, waiting
+from cio_middleware.sandbox import capture, faultspec, jsontext, listing, profiles, series, waiting
 from cio_middleware.sandbox.changes import BadCursor
 from cio_middleware.sandbox.detail import detail
 from cio_middleware.sandbox.faults import TooManyRules
@@ -150,17 +150,19 @@ class Control:
             return _missing(f"there is no event {wanted}, or it is so old that it was dropped")
         return _json(detail(workspace, row, str(request.base_url).rstrip("/")))
 
-    async def people(self, _request: Request, workspace: Workspace) -> Response:
-        """List all profiles, also those that only events have named."""
-        return _json({"items": [person.document() for person in workspace.people]})
+    async def people(self, request: Request, workspace: Workspace) -> Response:
+        """List all profiles, also those that only events have named; with ``brief=1`` a line of each."""
+        brief = request.query_params.get("brief") == "1"
+        items = [person.line() if brief else person.document() for person in workspace.people]
+        return _json({"items": items, "stream_cursor": workspace.changes.cursor})
 
     async def person(self, request: Request, workspace: Workspace) -> Response:
-        """Return the profile that an id, email, phone, cio_id or anonymous id leads to."""
+        """Return everything about whom an id, email, phone, cio_id or anonymous id leads to."""
         key = request.path_params["key"]
         person = workspace.people.called(key)
         if person is None:
-            return _missing(f"nobody here is called {key!r:.200}")
-        return _json(person.document())
+            return _missing(f"nobody here is called {key!r:.200}", gone=profiles.gone(workspace, key))
+        return _json(profiles.profile(workspace, person))
 
     async def objects(self, _request: Request, workspace: Workspace) -> Response:
         """List all objects."""
@@ -329,8 +331,8 @@ async def _spaced(lines: Iterator[str]) -> AsyncIterator[bytes]:
     yield portion.encode("utf-8", "backslashreplace")
 
 
-def _missing(message: str) -> Response:
-    return problem(HTTPStatus.NOT_FOUND, "CIO-SBX-006", message, "Look at the list above it.")
+def _missing(message: str, **more: Any) -> Response:
+    return problem(HTTPStatus.NOT_FOUND, "CIO-SBX-006", message, "Look at the list above it.", **more)
 
 
 def _version() -> str:

@@ -45,6 +45,16 @@ class Moment:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One change of an attribute: when in Unix seconds, by which row, and to what; None is its end."""
+
+    seq: int
+    at: float
+    name: str
+    value: Any
+
+
 @dataclass(slots=True, eq=False)
 class Person:
     """
@@ -57,6 +67,9 @@ class Person:
         moments: The newest of their timeline, as many as `People` keeps of each.
         changed_at: Unix seconds of the newest attribute change; an older one is skipped.
         linked_at: When its anonymous id was linked, in Unix seconds.
+        past: The newest changes of its attributes.
+        seen: Rows about it, of which so many were lost and so many stored with warnings.
+        last_seen: When the newest of them arrived, in Unix seconds; `last_verdict` is what became of it.
     """
 
     cio_id: str
@@ -70,6 +83,12 @@ class Person:
     merged: list[str] = field(default_factory=list)
     changed_at: float = float("-inf")
     linked_at: float | None = None
+    past: deque[Past] = field(default_factory=deque)
+    seen: int = 0
+    lost: int = 0
+    warned: int = 0
+    last_seen: float | None = None
+    last_verdict: str | None = None
 
     @property
     def key(self) -> str:
@@ -77,13 +96,43 @@ class Person:
         named = {**self.identifiers, "cio_id": self.cio_id} if self.identified else self.identifiers
         return next((named[kind] for kind in NAMED_BY if kind in named), self.cio_id)
 
-    def document(self) -> dict[str, Any]:
-        """Return the profile as it appears in the control API."""
+    def change(self, given: dict[str, Any], at: float, seq: int) -> None:
+        """Set attributes, and remember what each was; None and the empty text end one."""
+        for name, value in given.items():
+            value = None if value == "" else value  # noqa: PLW2901
+            if value == self.attributes.get(name) and type(value) is type(self.attributes.get(name)):
+                continue
+            self.past.append(Past(seq, at, name, value))
+            if value is None:
+                self.attributes.pop(name, None)
+            else:
+                self.attributes[name] = value
+
+    def met(self, verdict: str, at: float, *, again: bool, good: bool | None, warned: bool) -> None:
+        """Count a row about this person, unless it takes the place of one that was counted."""
+        self.seen = max(self.seen + (not again), 1)  # the attempt before may have named nobody yet
+        self.lost += good is False
+        self.warned += warned
+        self.last_seen, self.last_verdict = at, verdict
+
+    def line(self) -> dict[str, Any]:
+        """Return what a list of people shows."""
         return {
             "key": self.key,
             "cio_id": self.cio_id,
             "identified": self.identified,
             "identifiers": dict(self.identifiers),
+            "seen": self.seen,
+            "lost": self.lost,
+            "warned": self.warned,
+            "last_seen": self.last_seen,
+            "last_verdict": self.last_verdict,
+        }
+
+    def document(self) -> dict[str, Any]:
+        """Return the profile as it appears in the control API."""
+        return {
+            **self.line(),
             "attributes": dict(self.attributes),
             "devices": list(self.devices.values()),
             "relationships": list(self.relationships.values()),
@@ -128,6 +177,7 @@ class People:
         if person.cio_id in self._by_cio_id or any(entry in self._index for entry in entries):
             raise ValueError(f"{person.key!r:.80} is there twice")
         person.moments = deque(person.moments, self._moments)
+        person.past = deque(person.past, self._moments)
         self._by_cio_id[person.cio_id] = person
         self._index.update(dict.fromkeys(entries, person))
         # Only what this sandbox gave is a number to go on from.
@@ -154,7 +204,11 @@ class People:
         person = self.find(kind, value)
         if person is None:
             self._minted += 1
-            person = Person(f"{_FIRST_CIO_ID + self._minted:08x}", moments=deque(maxlen=self._moments))
+            person = Person(
+                f"{_FIRST_CIO_ID + self._minted:08x}",
+                moments=deque(maxlen=self._moments),
+                past=deque(maxlen=self._moments),
+            )
             self._by_cio_id[person.cio_id] = person
             self.claim(person, kind, value)
         return person
@@ -183,6 +237,10 @@ class People:
     def absorb(self, primary: Person, secondary: Person) -> None:
         """Move what the secondary has and the primary lacks, then delete the secondary."""
         primary.attributes = {**secondary.attributes, **primary.attributes}
+        past = sorted([*primary.past, *secondary.past], key=lambda change: change.seq)
+        primary.past = deque(past, primary.past.maxlen)
+        primary.seen, primary.lost = primary.seen + secondary.seen, primary.lost + secondary.lost
+        primary.warned += secondary.warned
         primary.devices = {**secondary.devices, **primary.devices}
         primary.relationships = {**secondary.relationships, **primary.relationships}
         primary.segments |= secondary.segments
