@@ -81,14 +81,15 @@ def _too_old(situation: Situation) -> tuple[str, str] | None:
 
 def _not_ulid(situation: Situation) -> tuple[str, str] | None:
     event_id = situation.op.event_id
-    if situation.op.is_event and event_id is not None and not is_ulid(event_id):
+    if situation.op.is_event and event_id is not None and situation.op.api != "pipelines" and not is_ulid(event_id):
         return "id", "only a ULID makes Customer.io ignore a repeat, and this is none"
     return None
 
 
 def _no_dedup_id(situation: Situation) -> tuple[str, str] | None:
     if situation.op.is_event and situation.op.event_id is None:
-        return "id", "without an id a retry is stored as a second event"
+        field = "messageId" if situation.op.api == "pipelines" else "id"
+        return field, f"without {field} a retry is stored as a second event"
     return None
 
 

@@ -52,7 +52,8 @@ class EventRow:
         """Return the row as it appears in the control API."""
         row = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "sent"}
         row["good"] = self.verdict.good
-        row["context"] = self.data.get("context") if isinstance(self.data, dict) else None
+        holder = self.sent if self.api == "pipelines" else self.data
+        row["context"] = holder.get("context") if isinstance(holder, dict) else None
         row["attempts"] = len(self.statuses)
         for name in ("errors", "warnings"):
             row[name] = [finding.document() for finding in row[name]]

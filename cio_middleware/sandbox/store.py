@@ -149,7 +149,7 @@ class Workspace:
         if self._house.fidelity.non_finite == "discard" and has_non_finite(op.sent):
             return Judgement(op, self.seq, Verdict.IGNORED, self._named(op), (_NON_FINITE,))
         ulid = _ulid(op)
-        if ulid in self._seen:
+        if ulid in self._seen and not (op.api == "pipelines" and self._house.fidelity.pipelines_repeat == "stored"):
             return Judgement(op, self.seq, Verdict.DUPLICATE, self._named(op))
         effect = apply(op, Setting(self.people, self.objects, self._house.fidelity, now, self.seq))
         self.people.trim()
@@ -253,7 +253,9 @@ class Workspace:
 
 
 def _ulid(op: Operation) -> str | None:
-    """Return what Customer.io knows a repeat of this event by, in capitals; None when it knows it by nothing."""
+    """Return what Customer.io knows a repeat of this event by; None when it knows it by nothing."""
+    if op.api == "pipelines":
+        return f"messageId {op.event_id}" if isinstance(op.event_id, str) and op.event_id else None
     return op.event_id.upper() if op.is_event and is_ulid(op.event_id) else None
 
 
