@@ -120,7 +120,10 @@ class Emulator:
         else:
             act = plan.decision.act
             judged = self._judge(plan, _refused_by(act, plan.operations))
-            reply = self._reply(plan, judged) if act.stores else self._fault_reply(plan)
+            if act.type == "blackhole":
+                reply = self._success(plan, judged)
+            else:
+                reply = self._reply(plan, judged) if act.stores else self._fault_reply(plan)
         plan.workspace.publish(judged, self._request(plan, reply, judged))
         return reply
 
@@ -196,8 +199,9 @@ class Emulator:
     def _judge(self, plan: Plan, refused: dict[int, Finding]) -> list[Judgement]:
         workspace, now = plan.workspace, plan.call.at
         spoiled = self._spoiled(plan)
+        swallowed = plan.decision.act.type == "blackhole"
         judged = [
-            workspace.refuse(op, refused[index], Verdict.FAULT)
+            workspace.refuse(op, refused[index], Verdict.IGNORED if swallowed else Verdict.FAULT)
             if index in refused
             else workspace.refuse(op, _SPOILED, Verdict.REJECTED)
             if index in spoiled
@@ -246,7 +250,7 @@ class Emulator:
             location = act.to.rstrip("/") + plan.call.raw_path.decode("latin-1")
             return replies.Reply(act.status, b"", (("location", location),))
         if act.type == "garbage":
-            return replies.Reply(act.status, (act.body or "").encode(), (("content-type", "text/html; charset=utf-8"),))
+            return replies.Reply(act.status, (act.body or "").encode(), (("content-type", act.content_type),))
         if act.body is not None or act.status in BODILESS_STATUSES:
             return replies.Reply(act.status, (act.body or "").encode(), (*replies.HEADERS, *headers.items()))
         finding = Finding("fault", "fault", "", f"injected: {_phrase(act.status)}")
@@ -318,8 +322,15 @@ def _nowhere(call: Call, nowhere: Nowhere) -> Refusal:
 def _refused_by(act: Act, operations: tuple[Operation, ...]) -> dict[int, Finding]:
     finding = Finding(f"fault-{act.type}", "invalid", "", "injected: refused by a fault")
     if act.type == "partial":
-        return dict.fromkeys(act.indexes, finding)
+        return {index: finding for index, op in enumerate(operations) if act.refuses(index, _said(op))}
     return {} if act.stores else dict.fromkeys(range(len(operations)), finding)
+
+
+def _said(op: Operation) -> dict[str, list[str]]:
+    """What an item says, for the patterns of a fault."""
+    people = op.identifiers.values() if isinstance(op.identifiers, dict) else ()
+    names = [op.name] if isinstance(op.name, str) else []
+    return {"name": names, "person": [str(person) for person in people], "kind": [op.kind]}
 
 
 def _fault_named(decision: Decision) -> str | None:

@@ -97,7 +97,7 @@ class Workspace:
         self.name = name
         self.epoch = 1
         self.seq = 0
-        self.faults = Faults()
+        self.faults = Faults(house.clock)
         self.bell = Bell()
         self._house = house
         self._requests_numbered = 0
@@ -220,7 +220,7 @@ class Workspace:
         outcome = request.status if request.status is not None else request.fault or "none"
         capacity = self._house.capacity
         tries = (*self._tries.pop(key, ()), outcome)[-capacity.statuses :]
-        answered = request.status is not None and request.fault in {None, "latency", "partial"}
+        answered = request.status is not None and request.fault in {None, "latency", "partial", "blackhole"}
         if ulid or not answered:
             self._tries[key] = tries
             trim(self._tries, capacity.tries)
