@@ -16,6 +16,7 @@ from cio_middleware.sandbox import access, jsontext, pipelines, replies, sends
 from cio_middleware.sandbox.endpoints import Nowhere, Route, find
 from cio_middleware.sandbox.faults import BODILESS as BODILESS_STATUSES
 from cio_middleware.sandbox.faults import Act, Decision
+from cio_middleware.sandbox.gates import asked_to_wait
 from cio_middleware.sandbox.operations import Operation, from_call, from_item
 from cio_middleware.sandbox.rows import RequestRow
 from cio_middleware.sandbox.rules import objections
@@ -124,6 +125,9 @@ class Emulator:
                 reply = self._success(plan, judged)
             else:
                 reply = self._reply(plan, judged) if act.stores else self._fault_reply(plan)
+            if not act.stores and act.type != "blackhole":
+                wait = asked_to_wait(reply.headers, plan.call.at) if act.type not in NO_REPLY else None
+                plan.workspace.refused(judged, plan.call.at, wait)
         plan.workspace.publish(judged, self._request(plan, reply, judged))
         return reply
 

@@ -20,6 +20,7 @@ from cio_middleware.sandbox.effects import Setting, apply
 from cio_middleware.sandbox.faults import Faults
 from cio_middleware.sandbox.fidelity import Fidelity
 from cio_middleware.sandbox.jsontext import has_non_finite
+from cio_middleware.sandbox.memory import Memory
 from cio_middleware.sandbox.people import People
 from cio_middleware.sandbox.ring import Latest, Ring, trim
 from cio_middleware.sandbox.rows import EventRow, RequestRow
@@ -70,12 +71,21 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What all workspaces share: the rules of doubt, the capacity, the clock, and who is told of each row."""
+    """
+    What all workspaces share.
+
+    Attributes:
+        fidelity: The rules of doubt.
+        clock: Unix seconds.
+        on_event: Who is told of each row.
+        registry: The names of events that are known; None means that any is.
+    """
 
     fidelity: Fidelity = field(default_factory=Fidelity)
     capacity: Capacity = field(default_factory=Capacity)
     clock: Callable[[], float] = time.time
     on_event: Callable[[EventRow], None] | None = None
+    registry: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,7 @@ class Workspace:
         self.verdicts: Counter[str] = Counter()
         self.names: dict[str, Counter[str]] = {}
         self.requested = 0
+        self._memory = Memory(self._house.registry)
         self._seen: Latest[str] = Latest(capacity.ids)
         self._tries: OrderedDict[str | bytes, tuple[int | str, ...]] = OrderedDict()
 
@@ -151,6 +162,7 @@ class Workspace:
         ulid = _ulid(op)
         if ulid in self._seen and not (op.api == "pipelines" and self._house.fidelity.pipelines_repeat == "stored"):
             return Judgement(op, self.seq, Verdict.DUPLICATE, self._named(op))
+        earlier = self._memory.before(op, self.people)
         effect = apply(op, Setting(self.people, self.objects, self._house.fidelity, now, self.seq))
         self.people.trim()
         trim(self.objects, self._house.capacity.people)
@@ -158,9 +170,17 @@ class Workspace:
             return Judgement(op, self.seq, effect.verdict, effect.person, effect.findings)
         if ulid is not None:
             self._seen.add(ulid)
-        warnings = advise(Situation(op, now, effect.known))
+        key = (ulid or _digest(op)) if self._memory.waits else None
+        person = None if effect.person is None else self.people.called(effect.person)
+        lesson = self._memory.learn(op, earlier, person, now, key)
+        warnings = advise(Situation(op, now, effect.known, lesson))
         verdict = Verdict.ACCEPTED_BUT if warnings else Verdict.ACCEPTED
         return Judgement(op, self.seq, verdict, effect.person, (), warnings)
+
+    def refused(self, judgements: list[Judgement], at: float, wait: float | None) -> None:
+        """Remember that a fault refused these at a time, and how many seconds its answer asked to wait."""
+        for judged in judgements:
+            self._memory.refused(_ulid(judged.op) or _digest(judged.op), at, wait)
 
     def _named(self, op: Operation) -> str | None:
         if op.subject != "person" or not isinstance(op.identifiers, dict):

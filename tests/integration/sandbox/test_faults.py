@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from email.utils import parsedate_to_datetime
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -165,7 +166,7 @@ def test_a_redirect_points_elsewhere_with_the_same_path(http, sandbox, step, sta
     assert "authorization" not in reply.next_request.headers
 
 
-SEEN = {
+SEEN: dict[str, tuple[dict[str, Any], Any, int]] = {
     "hang": ({"type": "hang"}, httpx.ReadTimeout, 0),
     "latency": ({"type": "latency", "ms": 1000}, httpx.ReadTimeout, 0),
     "reset before": ({"type": "reset"}, httpx.ReadError, 0),
