@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cio_middleware.sandbox.checks import MILLISECONDS_FROM
-from cio_middleware.sandbox.memory import NAMES, NOTHING
+from cio_middleware.sandbox.lessons import NAMES, NOTHING
 from cio_middleware.sandbox.verdicts import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cio_middleware.sandbox.memory import Lesson
+    from cio_middleware.sandbox.lessons import Lesson
     from cio_middleware.sandbox.operations import Operation
 
 ULID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}", re.IGNORECASE)
@@ -192,10 +192,10 @@ def _empty_deletes(situation: Situation) -> tuple[str, str] | None:
 
 
 def _too_soon(situation: Situation) -> tuple[str, str] | None:
-    early = situation.lesson.early_s
-    return (
-        None if early is None else ("", f"an attempt came {early:.2f} s before the time that Retry-After had asked for")
-    )
+    if situation.lesson.early is None:
+        return None
+    asked, came = situation.lesson.early
+    return "Retry-After", f"Retry-After asked for {asked:.3g} s, and the next attempt came after {max(came, 0):.2f} s"
 
 
 def _reordered(situation: Situation) -> tuple[str, str] | None:

@@ -8,28 +8,39 @@ GET never changes anything, not even by creating the workspace that it asks for.
 from __future__ import annotations
 
 import asyncio
+import re
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
+from math import inf
 from typing import TYPE_CHECKING, Any
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cio_middleware.sandbox import faultspec, jsontext, listing, scenarios, waiting
+from cio_middleware.sandbox import capture, faultspec, jsontext, listing, scenarios, series, waiting
+from cio_middleware.sandbox.changes import BadCursor
+from cio_middleware.sandbox.detail import detail
 from cio_middleware.sandbox.faults import TooManyRules
-from cio_middleware.sandbox.guards import FULL, problem
+from cio_middleware.sandbox.guards import FULL, NO_STORE, problem
 from cio_middleware.sandbox.guards import shown as _json
-from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, read_body
+from cio_middleware.sandbox.problems import problems
+from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, chunks, read_body
 from cio_middleware.sandbox.store import DEFAULT_WORKSPACE, Full
+from cio_middleware.sandbox.stream import Streams
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp
 
     from cio_middleware.sandbox.store import Workspace, Workspaces
 
-    Handler = Callable[["Control", Request, Workspace], Awaitable[Response]]
+    Handler = Callable[["Control", Request, Workspace], Awaitable[ASGIApp]]
+
+CLOCK_EXAMPLE = '{"at": 1800000000}'
+WINDOW = {"window": 300, "step": 2}
+"""Seconds of `series`, unless the query says otherwise."""
 
 JSON_DEPTH = 64
 """Nesting of a body that is read."""
@@ -37,6 +48,12 @@ JSON_DEPTH = 64
 
 class BadRequest(ValueError):
     """A control call that cannot be read; the message says what to type."""
+
+
+_UNREADABLE = (
+    BadRequest, BadCursor, TooManyRules, faultspec.BadFault, listing.BadFilter, waiting.BadWait, capture.BadCapture,
+    series.BadWindow,
+)  # fmt: skip
 
 
 def routes(workspaces: Workspaces) -> list[Route]:
@@ -50,31 +67,41 @@ class Control:
 
     def __init__(self, workspaces: Workspaces) -> None:
         self._workspaces = workspaces
+        self._streams = Streams(workspaces, _version())
 
-    def answer(self, method: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    def answer(self, method: str, handler: Handler) -> Callable[[Request], Awaitable[ASGIApp]]:
         """Return a Starlette endpoint: find the workspace, and turn what cannot be read into a 400."""
 
-        async def endpoint(request: Request) -> Response:
+        async def endpoint(request: Request) -> ASGIApp:
             """Answer one call."""
-            name = request.query_params.get("workspace") or request.headers.get("x-cio-workspace")
-            select = self._workspaces.peek if method == "GET" else self._workspaces.open
+            # A capture says itself where it belongs, and one that is refused leaves no workspace behind.
+            looks = method == "GET" or handler is Control.take_in
+            select = self._workspaces.peek if looks else self._workspaces.open
             try:
-                if method != "GET":
+                if method != "GET" and handler is not Control.take_in:  # which reads its own, for it may be large
                     request.state.body = await read_body(request.scope, request.receive)
-                return await handler(self, request, select(name))
-            except (BadRequest, TooManyRules, faultspec.BadFault, listing.BadFilter, waiting.BadWait) as error:
+                return await self._handled(handler, request, select(_selected(request)))
+            except _UNREADABLE as error:
                 return problem(HTTPStatus.BAD_REQUEST, "CIO-SBX-005", str(error), "Change the call as said.")
             except Full as full:
                 return problem(HTTPStatus.SERVICE_UNAVAILABLE, "CIO-SBX-007", str(full), FULL)
             except (Disconnected, asyncio.CancelledError):  # the client went, or the server stops
                 return Response(status_code=HTTPStatus.BAD_REQUEST)  # to nobody
             except TooLarge:
-                said = f"the body is above {BODY_BYTES} bytes"
+                most = capture.CAPTURE_BYTES if handler is Control.take_in else BODY_BYTES
+                said = f"the body is above {most} bytes"
                 reply = problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "CIO-SBX-008", said, "Send less.")
                 reply.headers["connection"] = "close"
                 return reply
 
         return endpoint
+
+    async def _handled(self, handler: Handler, request: Request, workspace: Workspace) -> ASGIApp:
+        before = workspace.faults.document()
+        reply = await handler(self, request, workspace)
+        if before != workspace.faults.document():
+            workspace.faults_changed()
+        return reply
 
     async def health(self, _request: Request, _workspace: Workspace) -> Response:
         """Say that the sandbox is up."""
@@ -102,23 +129,26 @@ class Control:
 
     async def events(self, request: Request, workspace: Workspace) -> Response:
         """List events, newest first."""
-        return _json(listing.page(workspace, listing.read(request.query_params)))
+        return _json(self._listed(workspace, request.query_params))
 
     async def good(self, request: Request, workspace: Workspace) -> Response:
         """List what was stored."""
-        return _json(listing.page(workspace, listing.read({**request.query_params, "good": "true"})))
+        return _json(self._listed(workspace, {**request.query_params, "good": "true"}))
 
     async def bad(self, request: Request, workspace: Workspace) -> Response:
         """List what was lost, with the errors of each."""
-        return _json(listing.page(workspace, listing.read({**request.query_params, "good": "false"})))
+        return _json(self._listed(workspace, {**request.query_params, "good": "false"}))
+
+    def _listed(self, workspace: Workspace, query: Mapping[str, str]) -> dict[str, Any]:
+        return listing.page(workspace, listing.read(query, self._workspaces.house.clock()))
 
     async def event(self, request: Request, workspace: Workspace) -> Response:
-        """Return one event, with what was sent."""
+        """Return one event in full; a row that a later attempt replaced leads to that one."""
         wanted = listing.whole("the number of an event", request.path_params["seq"])
-        row = next((row for row in workspace.events.newest_first() if row.seq == wanted), None)
+        row = workspace.row(wanted)
         if row is None:
             return _missing(f"there is no event {wanted}, or it is so old that it was dropped")
-        return _json({**row.document(), "sent": row.sent})
+        return _json(detail(workspace, row, str(request.base_url).rstrip("/")))
 
     async def people(self, _request: Request, workspace: Workspace) -> Response:
         """List all profiles, also those that only events have named."""
@@ -141,7 +171,7 @@ class Control:
         """List requests, newest first, as they came; without credentials."""
         limit = listing.number(request.query_params, "limit", 100)
         newest = [row.document() for row, _ in zip(workspace.requests.newest_first(), range(limit), strict=False)]
-        return _json({"items": newest, "total": workspace.requested, "evicted": workspace.requests.evicted})
+        return _json({"items": newest, "total": workspace.ledger.requested, "evicted": workspace.requests.evicted})
 
     async def differences(self, _request: Request, _workspace: Workspace) -> Response:
         """List what no source settles about the real Customer.io, and how this sandbox decides it."""
@@ -150,7 +180,37 @@ class Control:
     async def reset(self, _request: Request, workspace: Workspace) -> Response:
         """Forget everything in the workspace and put its faults away."""
         workspace.reset()
-        return _json({"epoch": workspace.epoch, "cursor": workspace.seq})
+        return _json({"epoch": workspace.epoch, "cursor": workspace.seq, "stream_cursor": workspace.changes.cursor})
+
+    async def export(self, _request: Request, workspace: Workspace) -> Response:
+        """Return a capture of the workspace, to attach to a bug report; it holds no credentials."""
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", workspace.name)[:80]
+        headers = {"content-disposition": f'attachment; filename="cio-sandbox-{name}.ndjson"', **NO_STORE}
+        return StreamingResponse(_spaced(capture.lines(workspace, _version())), 200, headers, "application/x-ndjson")
+
+    async def take_in(self, request: Request, workspace: Workspace) -> Response:
+        """Fill an empty workspace from a capture: the same rows, people and objects; all of it or nothing."""
+        reader = capture.Reader(workspace.blank())
+        async for chunk in chunks(request.scope, request.receive, capture.CAPTURE_BYTES):
+            reader.feed(chunk)
+            await asyncio.sleep(0)  # others are served while a large one is read
+        memory = reader.finish()
+        target = self._workspaces.open(_selected(request) or reader.workspace)
+        if target.ledger.requested or len(target.events):
+            fix = f"Type ?workspace=another, or empty it first: POST {_ROOT}/reset?workspace={target.name:.200}"
+            return problem(HTTPStatus.CONFLICT, "CIO-SBX-009", f"workspace {target.name!r:.200} is not empty", fix)
+        target.remember(memory)
+        counts = {"events": len(target.events), "requests": len(target.requests), "people": len(list(memory.people))}
+        return _json({"workspace": target.name, **counts, "epoch": target.epoch, "cursor": target.seq})
+
+    async def set_clock(self, request: Request, workspace: Workspace) -> Response:
+        """Stop the workspace's clock at a time, or let it go on."""
+        given = _body(request, CLOCK_EXAMPLE)
+        at = given.get("at", "") if isinstance(given, dict) else ""
+        if at is not None and (isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < inf):
+            raise BadRequest(f"at is {at!r:.80}. Type Unix seconds, or null: {CLOCK_EXAMPLE}")
+        workspace.frozen_at = at
+        return _json({"at": at})
 
     async def wait(self, request: Request, workspace: Workspace) -> Response:
         """Answer when what is waited for has come, or 408 with what came closest."""
@@ -160,6 +220,23 @@ class Control:
         if outcome.fulfilled:
             return _json(found)
         return _json({**found, **waiting.explain(workspace, wish)}, HTTPStatus.REQUEST_TIMEOUT)
+
+    async def problems(self, _request: Request, workspace: Workspace) -> Response:
+        """List what went wrong, each kind once; the most frequent first."""
+        items = problems(workspace.events.newest_first(), workspace.now)
+        return _json({"items": items, "total_events": workspace.ledger.verdicts.total()})
+
+    async def series(self, request: Request, workspace: Workspace) -> Response:
+        """Return what came when, as bars, and how fast it was answered."""
+        window, step = (listing.number(request.query_params, name, usual) for name, usual in WINDOW.items())
+        return _json(
+            series.draw(workspace.ledger.tally, workspace.requests.newest_first(), workspace.now, window, step)
+        )
+
+    async def stream(self, request: Request, workspace: Workspace) -> ASGIApp:
+        """Say what changes, as it does, from a cursor on."""
+        since = request.headers.get("last-event-id") or request.query_params.get("since")
+        return self._streams.stream(_selected(request) or workspace.name, since)
 
     async def faults(self, _request: Request, workspace: Workspace) -> Response:
         """List rules and the script, with what they did so far."""
@@ -229,7 +306,13 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{_ROOT}/requests", Control.requests),
     ("GET", f"{_ROOT}/differences", Control.differences),
     ("POST", f"{_ROOT}/reset", Control.reset),
+    ("PUT", f"{_ROOT}/clock", Control.set_clock),
     ("POST", f"{_ROOT}/wait", Control.wait),
+    ("GET", f"{_ROOT}/stream", Control.stream),
+    ("GET", f"{_ROOT}/series", Control.series),
+    ("GET", f"{_ROOT}/problems", Control.problems),
+    ("GET", f"{_ROOT}/export.ndjson", Control.export),
+    ("POST", f"{_ROOT}/import", Control.take_in),
     ("GET", f"{_ROOT}/faults", Control.faults),
     ("POST", f"{_ROOT}/faults", Control.add_fault),
     ("DELETE", f"{_ROOT}/faults", Control.clear_faults),
@@ -242,11 +325,28 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
 )
 
 
+def _selected(request: Request) -> str | None:
+    return request.query_params.get("workspace") or request.headers.get("x-cio-workspace")
+
+
 def _body(request: Request, example: str) -> Any:
     try:
         return jsontext.read(request.state.body, JSON_DEPTH).value
     except jsontext.NotJson as error:
         raise BadRequest(f"{error}. Type: {example}") from error
+
+
+async def _spaced(lines: Iterator[str]) -> AsyncIterator[bytes]:
+    """Yield text in portions, between which others are served."""
+    portion = ""
+    for line in lines:
+        portion += line
+        if len(portion) > 65_536:
+            # Half a surrogate pair goes out as the escape that it came in as.
+            yield portion.encode("utf-8", "backslashreplace")
+            portion = ""
+            await asyncio.sleep(0)
+    yield portion.encode("utf-8", "backslashreplace")
 
 
 def _missing(message: str) -> Response:

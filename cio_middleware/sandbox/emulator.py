@@ -16,7 +16,7 @@ from cio_middleware.sandbox import access, jsontext, pipelines, replies, sends
 from cio_middleware.sandbox.endpoints import Nowhere, Route, find
 from cio_middleware.sandbox.faults import BODILESS as BODILESS_STATUSES
 from cio_middleware.sandbox.faults import Act, Decision
-from cio_middleware.sandbox.gates import asked_to_wait
+from cio_middleware.sandbox.labels import asked_to_wait, label
 from cio_middleware.sandbox.operations import Operation, from_call, from_item
 from cio_middleware.sandbox.rows import RequestRow
 from cio_middleware.sandbox.rules import objections
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 BODILESS = frozenset({"delete", "delete_device", "suppress", "unsuppress", "unsubscribe", "region"})
 NO_REPLY = frozenset({"hang", "reset", "ack_lost"})
+
+REPLY_CHARS = 4096
+"""Characters of an answer that are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,10 @@ class Emulator:
         """Find out what a request asks for and which fault answers it; the counters of faults move on."""
         found = find(call.method, call.raw_path)
         site = access.site("" if isinstance(found, Nowhere) else found.endpoint.api, call.credentials, self._fidelity)
-        plan = Plan(call, self._workspace(site, call.credentials.name), time.perf_counter(), found.endpoint)
+        workspace = self._workspace(site, call.credentials.name)
+        if workspace.frozen_at is not None:
+            call = replace(call, at=workspace.frozen_at)
+        plan = Plan(call, workspace, time.perf_counter(), found.endpoint)
         if isinstance(found, Nowhere):
             return replace(plan, refusal=_nowhere(call, found))
         if found.endpoint.guarded and site is None:
@@ -264,6 +270,7 @@ class Emulator:
     def _request(self, plan: Plan, reply: Reply, judged: list[Judgement]) -> RequestRow:
         act = plan.decision.act
         call = plan.call
+        answered = act.type not in NO_REPLY
         return RequestRow(
             id=plan.workspace.next_request(),
             workspace=plan.workspace.name,
@@ -274,11 +281,15 @@ class Emulator:
             headers=call.headers,
             body=call.body.decode("utf-8", "replace"),
             size=len(call.body),
-            status=None if act.type in NO_REPLY else reply.status,
+            status=reply.status if answered else None,
             fault=_fault_named(plan.decision),
             received_at=call.at,
             took_ms=round((time.perf_counter() - plan.began) * 1000, 3),
             events=(judged[0].seq, judged[-1].seq) if judged else None,
+            label=label(plan.decision, plan.workspace.faults.label(plan.decision.fault)),
+            retry_after=asked_to_wait(reply.headers, call.at) if answered else None,
+            reply_headers=reply.headers,
+            reply_body=reply.body.decode("utf-8", "replace")[:REPLY_CHARS],
         )
 
 

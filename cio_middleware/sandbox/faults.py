@@ -297,6 +297,11 @@ class Faults:
         self._step += 1
         return script.steps[self._step - 1]
 
+    def label(self, rule_id: str | None) -> str:
+        """Return the label of a rule; nothing when it has none, or is none."""
+        armed = self._rules.get(rule_id or "")
+        return armed.rule.label if armed else ""
+
     def document(self) -> dict[str, Any]:
         """Return rules and script as they appear in the control API."""
         script = self._script

@@ -5,11 +5,7 @@ Faults that go by the clock: a token bucket, a service that flaps, and a Retry-A
 from __future__ import annotations
 
 import math
-from email.utils import formatdate, parsedate_to_datetime
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from email.utils import formatdate
 
 
 class Bucket:
@@ -58,14 +54,3 @@ def retry_after(hint: str, wait: float, now: float) -> dict[str, str]:
     return {
         "Retry-After": str(math.ceil(wait)) if hint == "seconds" else formatdate(math.ceil(now + wait), usegmt=True)
     }
-
-
-def asked_to_wait(headers: Iterable[tuple[str, str]], now: float) -> float | None:
-    """Return the seconds that a Retry-After among these headers asks for, counted from `now`; None without one."""
-    value = next((value for name, value in headers if name.lower() == "retry-after"), None)
-    if value is None:
-        return None
-    try:
-        return float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - now
-    except (ValueError, OverflowError):  # neither seconds nor a date
-        return None

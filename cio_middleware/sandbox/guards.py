@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MUTATION_HEADER = "X-Cio-Sandbox"
 CONTROL = "/_sandbox/"
+NO_STORE = {"cache-control": "no-store"}
 FULL = "Reuse a site id, free one with POST /_sandbox/v1/reset?workspace=<site id>, or start the sandbox again."
 _OWN_HOST = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
 
@@ -87,7 +88,7 @@ def shown(value: Any, status: int = HTTPStatus.OK) -> Response:
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     # A payload may hold half a surrogate pair, which is no UTF-8: it goes out as the escape that it came in as.
     body = text.encode("utf-8", "backslashreplace")
-    return Response(body, status, media_type="application/json", headers={"cache-control": "no-store"})
+    return Response(body, status, media_type="application/json", headers=NO_STORE)
 
 
 def _port(scope: Scope) -> int | str:

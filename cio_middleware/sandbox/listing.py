@@ -4,10 +4,11 @@ Filters for the list of events, as query parameters; `KNOWN` names them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from cio_middleware.sandbox.query import BadQuery, Query, parse
 from cio_middleware.sandbox.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from cio_middleware.sandbox.rows import EventRow
     from cio_middleware.sandbox.store import Workspace
 
-KNOWN = ("name", "person", "kind", "verdict", "good", "since", "before", "limit", "workspace")
+KNOWN = ("name", "person", "kind", "verdict", "good", "since", "before", "limit", "q", "workspace")
 
 DIGITS = 18
 """Digits of a number in a query or a path at most."""
@@ -37,6 +38,7 @@ class Filter:
         since: Only rows after this number.
         before: Only rows before this number.
         limit: So many at most, the newest.
+        query: What else is asked for, in the language of `query`.
     """
 
     name: str | None = None
@@ -47,6 +49,7 @@ class Filter:
     since: int = 0
     before: int | None = None
     limit: int = 100
+    query: Query = field(default_factory=Query)
 
     def takes(self, row: EventRow) -> bool:
         """Return True when the row is listed."""
@@ -57,13 +60,18 @@ class Filter:
             and (self.person is None or self.person in _called(row))
             and self.kind in {None, row.kind}
             and self.verdict in {None, row.verdict}
-            and self.good in {None, row.verdict.good}
+            and self.good in {None, row.good}
+            and self.query.takes(row)
         )
 
 
-def read(query: Mapping[str, str]) -> Filter:
+def read(query: Mapping[str, str], now: float) -> Filter:
     """
     Read a filter.
+
+    Args:
+        query: The parameters.
+        now: Unix seconds, by which a time in ``q=`` is meant.
 
     Raises:
         BadFilter: for a name or a value that is not known.
@@ -84,7 +92,15 @@ def read(query: Mapping[str, str]) -> Filter:
         since=number(query, "since", 0),
         before=number(query, "before", 0) or None,
         limit=number(query, "limit", 100),
+        query=_query(query.get("q", ""), now),
     )
+
+
+def _query(text: str, now: float) -> Query:
+    try:
+        return parse(text, now)
+    except BadQuery as error:
+        raise BadFilter(str(error)) from error
 
 
 def number(query: Mapping[str, str], name: str, default: int) -> int:
@@ -113,7 +129,11 @@ def whole(name: str, given: str) -> int:
 
 
 def page(workspace: Workspace, wanted: Filter) -> dict[str, Any]:
-    """Return the newest rows that the filter takes; `next` is the `before` of the page after this one."""
+    """
+    Return the newest rows that the filter takes; `next` is the `before` of the page after this one.
+
+    When a query finds nothing, `term_counts` says how many rows each of its terms would take alone.
+    """
     items: list[dict[str, Any]] = []
     more: int | None = None
     for row in workspace.events.newest_first():
@@ -124,7 +144,16 @@ def page(workspace: Workspace, wanted: Filter) -> dict[str, Any]:
                 more = items[-1]["seq"] if items else None
                 break
             items.append(row.document())
-    return {"items": items, "next": more, "cursor": workspace.seq, "evicted": workspace.events.evicted}
+    found = {
+        "items": items,
+        "next": more,
+        "cursor": workspace.seq,
+        "stream_cursor": workspace.changes.cursor,
+        "evicted": workspace.events.evicted,
+    }
+    if items or not wanted.query.terms:
+        return found
+    return {**found, "term_counts": wanted.query.counts(workspace.events)}
 
 
 def _called(row: EventRow) -> set[str | None]:

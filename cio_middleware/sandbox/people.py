@@ -7,6 +7,7 @@ with an anonymous id, or the holder of an identifier that only events have named
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 NAMED_BY = ("id", "email", "phone", "cio_id", "anonymous_id")
 """Identifiers in the order in which a person is called by them."""
+
+_FIRST_CIO_ID = 0x03000000
+_OWN_CIO_ID = re.compile("0[3-9a-f][0-9a-f]{6}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +117,28 @@ class People:
     def __len__(self) -> int:
         return sum(person.identified for person in self)
 
+    def adopt(self, person: Person) -> None:
+        """
+        Take in a profile as it is, its timeline cut to what is kept of each.
+
+        Raises:
+            ValueError: when one of its identifiers leads to somebody else already.
+        """
+        entries = [_entry(kind, value) for kind, value in person.identifiers.items()]
+        if person.cio_id in self._by_cio_id or any(entry in self._index for entry in entries):
+            raise ValueError(f"{person.key!r:.80} is there twice")
+        person.moments = deque(person.moments, self._moments)
+        self._by_cio_id[person.cio_id] = person
+        self._index.update(dict.fromkeys(entries, person))
+        # Only what this sandbox gave is a number to go on from.
+        if _OWN_CIO_ID.fullmatch(person.cio_id):
+            self._minted = max(self._minted, int(person.cio_id, 16) - _FIRST_CIO_ID)
+
+    @property
+    def suppressions(self) -> Iterator[tuple[str, str]]:
+        """The identifiers whose calls are ignored, as (kind, value), the oldest first."""
+        return iter(self._suppressed)
+
     def find(self, kind: str, value: str) -> Person | None:
         """Return the profile that an identifier leads to; an email is matched in any case."""
         if kind == "cio_id":
@@ -128,7 +154,7 @@ class People:
         person = self.find(kind, value)
         if person is None:
             self._minted += 1
-            person = Person(f"{0x03000000 + self._minted:08x}", moments=deque(maxlen=self._moments))
+            person = Person(f"{_FIRST_CIO_ID + self._minted:08x}", moments=deque(maxlen=self._moments))
             self._by_cio_id[person.cio_id] = person
             self.claim(person, kind, value)
         return person
@@ -175,6 +201,10 @@ class People:
             }
             self.forget(person)
         self._suppressed.update(dict.fromkeys(blocked))
+
+    def block(self, kind: str, value: str) -> None:
+        """Block one identifier, and look for no profile."""
+        self._suppressed[_entry(kind, value)] = None
 
     def unsuppress(self, kind: str, value: str) -> None:
         """Free an identifier; what was deleted stays deleted."""

@@ -4,6 +4,7 @@ Read a request from ASGI into a `Call`, and leave its secrets behind.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -11,12 +12,14 @@ from cio_middleware.sandbox import access
 from cio_middleware.sandbox.emulator import Call
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from starlette.types import Receive, Scope
 
 BODY_BYTES = 1024 * 1024
 """The most that is read of a body. Twice what Customer.io takes, so that its own limit is what answers."""
 
-SECRET = frozenset({"authorization", "cookie", "proxy-authorization"})
+_SECRET = re.compile(r"authorization|cookie|token|secret|password|passwd|api-?key|credential", re.IGNORECASE)
 
 
 class TooLarge(Exception):
@@ -35,18 +38,31 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
         TooLarge: as soon as the announced or the received length is above the cap.
         Disconnected: when the client goes away first.
     """
-    if int(header(scope, "content-length") or 0) > BODY_BYTES:  # the server lets nothing through that is no number
+    return b"".join([part async for part in chunks(scope, receive, BODY_BYTES)])
+
+
+async def chunks(scope: Scope, receive: Receive, most: int) -> AsyncIterator[bytes]:
+    """
+    Yield a body as it arrives.
+
+    Raises:
+        TooLarge: as soon as the announced or the received length is above `most`.
+        Disconnected: when the client goes away first.
+    """
+    if int(header(scope, "content-length") or 0) > most:  # the server lets nothing through that is no number
         raise TooLarge
-    body = bytearray()
+    received = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Disconnected
-        body += message.get("body", b"")
-        if len(body) > BODY_BYTES:
+        body = message.get("body", b"")
+        received += len(body)
+        if received > most:
             raise TooLarge
+        yield body
         if not message.get("more_body", False):
-            return bytes(body)
+            return
 
 
 def call_from(scope: Scope, body: bytes, now: float) -> Call:
@@ -68,7 +84,12 @@ def call_from(scope: Scope, body: bytes, now: float) -> Call:
 def kept_headers(scope: Scope) -> tuple[tuple[str, str], ...]:
     """Return the headers that may be remembered."""
     pairs = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"])
-    return tuple((name, value) for name, value in pairs if name not in SECRET)
+    return tuple((name, value) for name, value in pairs if not is_secret(name))
+
+
+def is_secret(name: str) -> bool:
+    """Return True for a header whose value may be a credential, by its name: it is never kept."""
+    return _SECRET.search(name) is not None
 
 
 def header(scope: Scope, name: str) -> str | None:

@@ -7,10 +7,19 @@ No credential gets this far: `Authorization` and `Cookie` are taken out where a 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from cio_middleware.sandbox.verdicts import Finding, Verdict
+from cio_middleware.sandbox.attempt import Attempt
+from cio_middleware.sandbox.headlines import headline
+from cio_middleware.sandbox.verdicts import Finding, Verdict
+
+SHOWN_ATTEMPTS = 50
+"""Attempts of one row that a list shows, the newest; the row itself, asked for by its number, shows all."""
+LOST = frozenset({"invalid_event", "event_too_large", "queue_full", "breaker_open"})
+"""
+Reasons of the client's for which an event that was never sent is bad news. The others are what somebody wanted: no
+consent, a sample, a person who is not known.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +34,11 @@ class EventRow:
         timestamp: As sent; `received_at` is Unix seconds of the sandbox's clock.
         statuses: The outcome of every request that tried to deliver it, this one last: a status, or the fault
             that gave no reply.
+        attempts_log: The same attempts, each with when, where and how long.
+        replaces: The rows of earlier attempts whose place this one took.
+        size: Bytes of the item or the body.
         sent: The item or the body as parsed.
+        drop_reason: Why the client never sent it, in its own words.
     """
 
     seq: int
@@ -46,15 +59,42 @@ class EventRow:
     errors: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()
     statuses: tuple[int | str, ...] = ()
+    attempts_log: tuple[Attempt, ...] = ()
+    replaces: tuple[int, ...] = ()
+    size: int = 0
     sent: Any = None
+    drop_reason: str | None = None
+
+    @property
+    def good(self) -> bool | None:
+        """True for what is stored, False for what is lost by mistake, None for what says nothing about the caller."""
+        return False if self.drop_reason in LOST else self.verdict.good
+
+    @property
+    def headline(self) -> str:
+        """What became of it, in a sentence."""
+        label = self.attempts_log[-1].label if self.attempts_log else None
+        if self.drop_reason is not None:
+            return f"never sent: {self.drop_reason.replace('_', ' ')}"
+        return headline(self.verdict, (len(self.statuses), label), (*self.errors, *self.warnings))
+
+    @property
+    def took_ms(self) -> float | None:
+        """Milliseconds from the arrival of the first attempt to the answer of the last."""
+        if not self.attempts_log:
+            return None
+        return round((self.attempts_log[-1].ended_at - self.attempts_log[0].at) * 1000, 3)
 
     def document(self) -> dict[str, Any]:
         """Return the row as it appears in the control API."""
         row = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "sent"}
-        row["good"] = self.verdict.good
+        row["good"] = self.good
         holder = self.sent if self.api == "pipelines" else self.data
         row["context"] = holder.get("context") if isinstance(holder, dict) else None
         row["attempts"] = len(self.statuses)
+        row["attempts_log"] = [attempt.document() for attempt in self.attempts_log[-SHOWN_ATTEMPTS:]]
+        row["took_ms"] = self.took_ms
+        row["headline"] = self.headline
         for name in ("errors", "warnings"):
             row[name] = [finding.document() for finding in row[name]]
         return row
@@ -68,7 +108,10 @@ class RequestRow:
     Attributes:
         endpoint: The name of the call, or ``unknown``.
         status: The status that was answered; None when there was no answer.
-        fault: The rule or script that answered.
+        fault: The kind of fault that answered; `label` says it in words.
+        retry_after: The seconds that the answer asked to wait.
+        reply_headers: What was answered, or would have been if no fault had cut the line; so `reply_body`, as far
+            as it is kept.
         body: As received, decoded as UTF-8 as far as it goes.
         events: The numbers of its rows, first and last, when it has any.
         took_ms: Milliseconds from the end of the body to the decision.
@@ -88,6 +131,10 @@ class RequestRow:
     received_at: float
     took_ms: float
     events: tuple[int, int] | None
+    label: str | None = None
+    retry_after: float | None = None
+    reply_headers: tuple[tuple[str, str], ...] = ()
+    reply_body: str = ""
 
     @property
     def weight(self) -> int:

@@ -7,24 +7,26 @@ shows it, so that a test can stop the server, lose requests, and start it again.
 
 from __future__ import annotations
 
-import json
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from cio_middleware.sandbox.advice import Situation, advise, is_ulid
 from cio_middleware.sandbox.bell import Bell
+from cio_middleware.sandbox.changes import Changes
 from cio_middleware.sandbox.effects import Setting, apply
 from cio_middleware.sandbox.faults import Faults
 from cio_middleware.sandbox.fidelity import Fidelity
 from cio_middleware.sandbox.jsontext import has_non_finite
-from cio_middleware.sandbox.memory import Memory
+from cio_middleware.sandbox.ledger import Ledger, Rows
+from cio_middleware.sandbox.lessons import Lessons
+from cio_middleware.sandbox.operations import EVENT_KINDS
 from cio_middleware.sandbox.people import People
 from cio_middleware.sandbox.ring import Latest, Ring, trim
 from cio_middleware.sandbox.rows import EventRow, RequestRow
 from cio_middleware.sandbox.rules import objections
+from cio_middleware.sandbox.tries import Attempts, Tries, key_of, message, ulid
 from cio_middleware.sandbox.verdicts import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -33,12 +35,6 @@ if TYPE_CHECKING:
     from cio_middleware.sandbox.operations import Operation
 
 DEFAULT_WORKSPACE = "dev"
-
-NAME_CHARS = 500
-"""Characters of a name by which the counters tell names apart."""
-
-OTHER_NAMES = "(other names)"
-"""Where the counters put a name that is new when there are too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +51,7 @@ class Capacity:
         people: Profiles, and as many objects and as many suppressed identifiers.
         moments: Entries in the timeline of each person.
         names: Names that have counters of their own; later ones are counted together.
+        changes: Entries of the change log, from which a stream goes on after a break.
         workspaces: Site ids; one more is refused, unless one of them is empty and gives way.
     """
 
@@ -66,6 +63,7 @@ class Capacity:
     people: int = 100_000
     moments: int = 10_000
     names: int = 10_000
+    changes: int = 20_000
     workspaces: int = 1000
 
 
@@ -100,15 +98,27 @@ class Judgement:
     warnings: tuple[Finding, ...] = ()
 
 
+@dataclass(slots=True)
+class Memory:
+    """What a workspace knows, apart from its faults: what a capture holds, and a disk keeps."""
+
+    seq: int
+    requests_numbered: int
+    people: People
+    objects: OrderedDict[tuple[str, str], dict[str, Any]]
+    ledger: Ledger
+
+
 class Workspace:
     """One site id's world."""
 
-    def __init__(self, name: str, house: House) -> None:
+    def __init__(self, name: str, house: House, epoch: int = 1) -> None:
         self.name = name
-        self.epoch = 1
+        self.changes = Changes(epoch, house.capacity.changes)
         self.seq = 0
-        self.faults = Faults(house.clock)
+        self.faults = Faults(lambda: self.now)
         self.bell = Bell()
+        self.frozen_at: float | None = None
         self._house = house
         self._requests_numbered = 0
         self._empty()
@@ -117,33 +127,85 @@ class Workspace:
         capacity = self._house.capacity
         self.people = People(capacity.people, capacity.moments)
         self.objects: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
-        self.events: Ring[EventRow] = Ring(capacity.events, capacity.size)
-        self.requests: Ring[RequestRow] = Ring(capacity.events, capacity.size)
-        self.verdicts: Counter[str] = Counter()
-        self.names: dict[str, Counter[str]] = {}
-        self.requested = 0
-        self._memory = Memory(self._house.registry)
+        self.ledger = Ledger(capacity.events, capacity.size, capacity.names)
+        self.contexts: dict[str, dict[str, Any]] = {}
+        self._lessons = Lessons(self._house.registry)
         self._seen: Latest[str] = Latest(capacity.ids)
-        self._tries: OrderedDict[str | bytes, tuple[int | str, ...]] = OrderedDict()
+        self._attempts = Attempts(capacity.tries, capacity.statuses)
+
+    @property
+    def epoch(self) -> int:
+        """Which beginning this is; a reset makes a new one, and so does another start of the sandbox."""
+        return self.changes.epoch
+
+    @property
+    def events(self) -> Rows:
+        """The rows."""
+        return self.ledger.rows
+
+    @property
+    def requests(self) -> Ring[RequestRow]:
+        """The requests."""
+        return self.ledger.requests
+
+    @property
+    def now(self) -> float:
+        """The time in this workspace, in Unix seconds."""
+        return self._house.clock() if self.frozen_at is None else self.frozen_at
+
+    @property
+    def memory(self) -> Memory:
+        """Everything that a capture of this workspace holds."""
+        return Memory(self.seq, self._requests_numbered, self.people, self.objects, self.ledger)
+
+    def remember(self, memory: Memory) -> None:
+        """Put a capture in place of what is here; totals then count what the capture holds."""
+        self._empty()
+        self.seq = max(self.seq, memory.seq)
+        self._requests_numbered = max(self._requests_numbered, memory.requests_numbered)
+        self.people, self.objects, self.ledger = memory.people, memory.objects, memory.ledger
+        for row in self.events:
+            if row.verdict.stored and row.kind in EVENT_KINDS and is_ulid(row.event_id):
+                self._seen.add(str(row.event_id).upper())
+            elif row.verdict.stored and row.api == "pipelines" and row.event_id:
+                self._seen.add(message(row.event_id))
+        self.changes.begin_epoch()
+        self.bell.ring()
+
+    def blank(self) -> Memory:
+        """Return a memory with nothing in it, within the bounds of this house."""
+        capacity = self._house.capacity
+        ledger = Ledger(capacity.events, capacity.size, capacity.names)
+        return Memory(0, 0, People(capacity.people, capacity.moments), OrderedDict(), ledger)
 
     @property
     def empty(self) -> bool:
         """True when nothing would be lost with it: no request came, no fault is set and nobody waits."""
-        return not self.requested and self.faults.none_set and not self.bell.awaited
+        return not self.ledger.requested and self.faults.none_set and not self.bell.awaited
+
+    def request(self, name: str) -> RequestRow | None:
+        """Return the request with this id, if it is kept."""
+        return next((row for row in self.requests.newest_first() if row.id == name), None)
+
+    def row(self, seq: int) -> EventRow | None:
+        """Return the row with this number, or the one that took its place."""
+        return self.events.get(seq) or next((row for row in self.events.newest_first() if seq in row.replaces), None)
 
     def reset(self) -> None:
         """
-        Forget everything and put all faults away; numbers go on, so an old cursor never points at a new row.
+        Forget everything, put all faults away and let the clock go on.
+
+        Numbers go on as well, so an old cursor never points at a new row.
         """
-        self.epoch += 1
+        self.frozen_at = None
         self.faults.clear()
         self._empty()
+        self.changes.begin_epoch()
         self.bell.ring()
 
     def refuse(self, op: Operation, finding: Finding, verdict: Verdict) -> Judgement:
         """Say no without looking: a fault answers, or the request was refused as a whole."""
-        self.seq += 1
-        return Judgement(op, self.seq, verdict, self._named(op), (finding,))
+        return Judgement(op, self.next_seq(), verdict, self._named(op), (finding,))
 
     def settle(self, op: Operation, now: float) -> Judgement:
         """
@@ -153,26 +215,27 @@ class Workspace:
             op: The operation.
             now: When it arrived, in Unix seconds.
         """
-        self.seq += 1
+        self.next_seq()
         errors = objections(op, self._house.fidelity)
         if errors:
             return Judgement(op, self.seq, Verdict.REJECTED, self._named(op), errors)
         if self._house.fidelity.non_finite == "discard" and has_non_finite(op.sent):
             return Judgement(op, self.seq, Verdict.IGNORED, self._named(op), (_NON_FINITE,))
-        ulid = _ulid(op)
-        if ulid in self._seen and not (op.api == "pipelines" and self._house.fidelity.pipelines_repeat == "stored"):
+        known_by = ulid(op)
+        again = op.api != "pipelines" or self._house.fidelity.pipelines_repeat == "message_id"
+        if again and known_by in self._seen:
             return Judgement(op, self.seq, Verdict.DUPLICATE, self._named(op))
-        earlier = self._memory.before(op, self.people)
+        earlier = self._lessons.before(op, self.people)
         effect = apply(op, Setting(self.people, self.objects, self._house.fidelity, now, self.seq))
         self.people.trim()
         trim(self.objects, self._house.capacity.people)
         if not effect.verdict.stored:
             return Judgement(op, self.seq, effect.verdict, effect.person, effect.findings)
-        if ulid is not None:
-            self._seen.add(ulid)
-        key = (ulid or _digest(op)) if self._memory.waits else None
+        if known_by is not None:
+            self._seen.add(known_by)
+        key = key_of(op) if self._lessons.waits else None
         person = None if effect.person is None else self.people.called(effect.person)
-        lesson = self._memory.learn(op, earlier, person, now, key)
+        lesson = self._lessons.learn(op, earlier, person, now, key)
         warnings = advise(Situation(op, now, effect.known, lesson))
         verdict = Verdict.ACCEPTED_BUT if warnings else Verdict.ACCEPTED
         return Judgement(op, self.seq, verdict, effect.person, (), warnings)
@@ -180,7 +243,7 @@ class Workspace:
     def refused(self, judgements: list[Judgement], at: float, wait: float | None) -> None:
         """Remember that a fault refused these at a time, and how many seconds its answer asked to wait."""
         for judged in judgements:
-            self._memory.refused(_ulid(judged.op) or _digest(judged.op), at, wait)
+            self._lessons.refused(key_of(judged.op), at, wait)
 
     def _named(self, op: Operation) -> str | None:
         if op.subject != "person" or not isinstance(op.identifiers, dict):
@@ -191,24 +254,48 @@ class Workspace:
 
     def publish(self, judgements: list[Judgement], request: RequestRow) -> None:
         """Keep a request and what became of its operations, count them, and wake whoever waits."""
+        people: dict[str, None] = {}
         for judged in judgements:
-            row = self._row(judged, request)
-            self.events.append(row, judged.op.size)
-            self.verdicts[row.verdict] += 1
-            self._counter(row.name or row.kind)[row.verdict] += 1
-            if self._house.on_event is not None:
-                self._house.on_event(row)
-        self.requests.append(request, request.weight)
-        self.requested += 1
+            tries = self._attempts.follow(judged.op, judged.seq, judged.verdict, request, len(judgements))
+            row = self._row(judged, request, tries)
+            self._keep(row)
+            if row.person is not None:
+                people[row.person] = None
+        for key in people:
+            self.changes.note("person", key)
+        if request.fault is not None:
+            self.changes.note("fault")  # its counters moved
+        self.ledger.request(request)
         self.bell.ring()
 
-    def _counter(self, name: str) -> Counter[str]:
-        name = name[:NAME_CHARS]
-        if name not in self.names and len(self.names) >= self._house.capacity.names:
-            name = OTHER_NAMES
-        return self.names.setdefault(name, Counter())
+    def _keep(self, row: EventRow) -> None:
+        self.ledger.add(row, row.size)
+        self.changes.note("event", row.seq)
+        if self._house.on_event is not None:
+            self._house.on_event(row)
 
-    def _row(self, judged: Judgement, request: RequestRow) -> EventRow:
+    def keep(self, row: EventRow) -> None:
+        """Keep a row that no request brought, and wake whoever waits; its number comes from `next_seq`."""
+        self._keep(row)
+        self.bell.ring()
+
+    def faults_changed(self) -> None:
+        """Tell whoever looks on that the faults are not what they were."""
+        self.changes.note("fault")
+        self.bell.ring()
+
+    def next_seq(self) -> int:
+        """Return the number of the row that comes next."""
+        self.seq += 1
+        return self.seq
+
+    def update(self, row: EventRow) -> None:
+        """Put a row in the place of the one with its number, when something is known of it that was not before."""
+        self.events.put(row)
+        self.changes.note("update", row.seq)
+        self.bell.ring()
+
+    def _row(self, judged: Judgement, request: RequestRow, tries: Tries) -> EventRow:
         op = judged.op
         return EventRow(
             seq=judged.seq,
@@ -228,23 +315,12 @@ class Workspace:
             verdict=judged.verdict,
             errors=judged.errors,
             warnings=judged.warnings,
-            statuses=self._tried(op, request),
+            statuses=tuple(attempt.outcome for attempt in tries.log),
+            attempts_log=tries.log,
+            replaces=tries.replaced,
+            size=op.size,
             sent=op.sent,
         )
-
-    def _tried(self, op: Operation, request: RequestRow) -> tuple[int | str, ...]:
-        # A ULID tells repeats apart for ever. Anything else is only known by its bytes, and saying the same thing twice
-        # is no retry: such a chain ends with the first request that no fault answered.
-        ulid = _ulid(op)
-        key = ulid or _digest(op)
-        outcome = request.status if request.status is not None else request.fault or "none"
-        capacity = self._house.capacity
-        tries = (*self._tries.pop(key, ()), outcome)[-capacity.statuses :]
-        answered = request.status is not None and request.fault in {None, "latency", "partial", "blackhole"}
-        if ulid or not answered:
-            self._tries[key] = tries
-            trim(self._tries, capacity.tries)
-        return tries
 
     def next_request(self) -> str:
         """Return the id of the request that begins now."""
@@ -252,36 +328,16 @@ class Workspace:
         return f"r{self._requests_numbered}"
 
     def summary(self) -> dict[str, Any]:
-        """Return the counters; they count everything since the last reset, evicted rows too."""
-        good = sum(self.verdicts[verdict] for verdict in Verdict if verdict.good is True)
-        bad = sum(self.verdicts[verdict] for verdict in Verdict if verdict.good is False)
+        """Return the counters; they count everything since the last reset or clear, evicted rows too."""
         return {
             "workspace": self.name,
             "epoch": self.epoch,
             "cursor": self.seq,
-            "total": self.verdicts.total(),
-            "good": good,
-            "bad": bad,
-            "by_verdict": {str(verdict): self.verdicts[verdict] for verdict in Verdict},
-            "by_name": {name: dict(counts) for name, counts in self.names.items()},
+            "stream_cursor": self.changes.cursor,
             "people": len(self.people),
             "people_evicted": self.people.evicted,
-            "requests": self.requested,
-            "kept": len(self.events),
-            "evicted": self.events.evicted,
+            **self.ledger.counts(),
         }
-
-
-def _ulid(op: Operation) -> str | None:
-    """Return what Customer.io knows a repeat of this event by; None when it knows it by nothing."""
-    if op.api == "pipelines":
-        return f"messageId {op.event_id}" if isinstance(op.event_id, str) and op.event_id else None
-    return op.event_id.upper() if op.is_event and is_ulid(op.event_id) else None
-
-
-def _digest(op: Operation) -> bytes:
-    said = json.dumps([op.kind, op.identifiers, op.sent], sort_keys=True)
-    return blake2b(said.encode(), digest_size=16).digest()
 
 
 _NON_FINITE = Finding(
@@ -299,6 +355,8 @@ class Workspaces:
     def __init__(self, house: House | None = None) -> None:
         self.house = house or House()
         self.started_at = self.house.clock()
+        self.opened = Bell()
+        self._epoch = int(self.started_at * 1000)  # so that no cursor of an earlier start means anything now
         self._open: dict[str, Workspace] = {}
 
     def __iter__(self) -> Iterator[Workspace]:
@@ -319,7 +377,10 @@ class Workspaces:
             if unused is None:
                 raise Full(f"the sandbox has {len(self._open)} workspaces, one for each site id, and keeps no more")
             del self._open[unused.name]
-        return self._open.setdefault(workspace.name, workspace)
+        if workspace.name not in self._open:
+            self._open[workspace.name] = workspace
+            self.opened.ring()
+        return workspace
 
     def peek(self, name: str | None) -> Workspace:
         """
@@ -329,7 +390,7 @@ class Workspaces:
         """
         if name is None:
             name = next(iter(self._open)) if len(self._open) == 1 else DEFAULT_WORKSPACE
-        return self._open.get(name) or Workspace(name, self.house)
+        return self._open.get(name) or Workspace(name, self.house, self._epoch)
 
     def __contains__(self, name: object) -> bool:
         return name in self._open

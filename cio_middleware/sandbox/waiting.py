@@ -92,15 +92,18 @@ async def wait(workspace: Workspace, wish: Wish) -> Outcome:
     began = time.monotonic()
     deadline = began + wish.timeout_ms / 1000
     settled: float | None = None
-    outcome, cursor = Outcome(), wish.since
+    found: dict[int, dict[str, Any]] = {}
+    looked: int | None = None
+    outcome = Outcome()
     while True:
-        fresh = _after(workspace, cursor)
-        cursor = fresh[-1].seq if fresh else cursor
-        outcome.matched += [row for event in fresh if matches(wish.match, row := event.document())]
-        if wish.most is not None and len(outcome.matched) > wish.most:
+        fresh, looked = _fresh(workspace, wish.since, looked), workspace.changes.latest
+        for event in fresh:
+            _sort(found, event, wish.match)
+        outcome.matched = list(found.values())
+        if wish.most is not None and len(found) > wish.most:
             break
         now = time.monotonic()
-        if len(outcome.matched) >= wish.least:
+        if len(found) >= wish.least:
             settled = settled or now + wish.settle_ms / 1000
             if wish.most is None or now >= settled:
                 outcome.fulfilled = True
@@ -112,18 +115,29 @@ async def wait(workspace: Workspace, wish: Wish) -> Outcome:
     return outcome
 
 
-def _after(workspace: Workspace, cursor: int) -> list[EventRow]:
-    fresh: list[EventRow] = []
-    for row in workspace.events.newest_first():
-        if row.seq <= cursor:
-            break
-        fresh.append(row)
-    return fresh[::-1]
+def _fresh(workspace: Workspace, since: int, looked: int | None) -> list[EventRow]:
+    """Return the rows that are new or changed since the last look; all, when that is not known."""
+    changes = None if looked is None else workspace.changes.since(looked)
+    if changes is None:
+        return workspace.events.after(since)
+    numbers = dict.fromkeys(change.key for change in changes if change.kind in {"event", "update"})
+    rows = (workspace.events.get(seq) for seq in numbers if isinstance(seq, int) and seq > since)
+    return [row for row in rows if row is not None]
+
+
+def _sort(found: dict[int, dict[str, Any]], event: EventRow, pattern: dict[str, Any]) -> None:
+    for seq in event.replaces:
+        found.pop(seq, None)
+    row = event.document()
+    if matches(pattern, row):
+        found[event.seq] = row
+    else:
+        found.pop(event.seq, None)
 
 
 def explain(workspace: Workspace, wish: Wish) -> dict[str, Any]:
     """Return what helps someone whose wish was not fulfilled: the nearest rows, a hint, and what was seen."""
-    rows = [row.document() for row in _after(workspace, wish.since)]
+    rows = [row.document() for row in workspace.events.after(wish.since)]
     missed = [row for row in rows if not matches(wish.match, row)]
     seen = [
         {"seq": row["seq"], "kind": row["kind"], "name": row["name"], "person": row["person"]} for row in rows[-10:]
@@ -132,6 +146,11 @@ def explain(workspace: Workspace, wish: Wish) -> dict[str, Any]:
         "near_misses": nearest(wish.match, missed),
         "hint": _hint(wish.match, rows),
         "seen": seen,
+        "never_sent": [
+            {"seq": row["seq"], "kind": row["kind"], "name": row["name"], "drop_reason": row["drop_reason"]}
+            for row in rows
+            if row["verdict"] == "never_sent"
+        ],
         "total": len(rows),
     }
 

@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from cio_middleware import Client, DropReason, InvalidEvent, Settings, _semconv, _values, configure, exceptions
+from cio_middleware.sandbox import query
 from docs import tables
 
 ROOT = Path(__file__).parents[2]
@@ -207,3 +208,13 @@ def test_every_metric_is_on_its_page():
     source = (ROOT / "cio_middleware/_metrics.py").read_text("utf-8")
     ours = set(re.findall(r'"((?:event|send|queue|spool)\.[a-z_.]+)"', source))
     assert documented == ours
+
+
+def test_every_term_of_the_filters_is_on_its_page():
+    """The page has the examples that an error suggests; each can be read, and so can all of them in a line."""
+    listed = [code(row[0])[0] for row in rows("reference/filters.md", "term")]
+    assert listed == list(query.EXAMPLES.values())
+    together = re.search(r"```text\n(.*)\n```", (DOCS / "reference" / "filters.md").read_text("utf-8"))
+    assert together
+    for text in [*listed, together[1]]:
+        assert query.parse(text, 0).terms

@@ -216,7 +216,8 @@ def test_one_event_shows_what_was_sent(sandbox, track, look):
     track(sandbox, data={"total": 42, "context": {"page": {"path": "/x"}}})
     shown = look(sandbox, "/events/1")
     assert shown["sent"] == {"name": "order", "data": {"total": 42, "context": {"page": {"path": "/x"}}}}
-    assert shown["context"] == {"page": {"path": "/x"}}
+    assert shown["context"] is None, "where it came from is not in what was sent"
+    assert look(sandbox, "/events")["items"][0]["context"] == {"page": {"path": "/x"}}
     assert shown["warnings"][0]["fix"]
 
 
@@ -271,6 +272,44 @@ def test_info_says_how_to_reach_it(sandbox, look):
     info = look(sandbox, "/info")
     assert info["environment"]["CUSTOMERIO_BASE_URL"] == info["url"] == sandbox.url
     assert info["limits"] == {"item_bytes": 32_000, "batch_bytes": 500_000}
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "found"),
+    [
+        ("/events", "name:ORDER*", [1, 4]),
+        ("/events", "-name:order data.total:>40", [2]),
+        ("/events", 'person:bob "order"', [4]),
+        ("/events", "is:rejected since:1m", [5]),
+        ("/good", "person:bob", [3, 4]),
+        ("/bad", "code:*", [5]),
+        ("/bad", "person:ada", [5]),
+        ("/events", "", [1, 2, 3, 4, 5]),
+    ],
+)
+def test_events_are_searched(sandbox, path, query, found, track, look):
+    """`q` is the language of the filter box, on all three lists."""
+    track(sandbox)
+    track(sandbox, "/home", type="page", data={"total": 42})
+    track(sandbox, "login", "bob")
+    track(sandbox, "order", "bob")
+    track(sandbox, "x" * 101)
+    assert [row["seq"] for row in look(sandbox, path, q=query)["items"]] == found[::-1]
+
+
+def test_a_search_that_finds_nothing_says_which_term_did_not(sandbox, track, look, web):
+    """Each term alone, so that one sees which to drop; and a mistyped key is refused with the nearest."""
+    track(sandbox)
+    track(sandbox, "login", "bob")
+    empty = look(sandbox, "/events", q="name:order person:bob")
+    assert empty["items"] == []
+    assert empty["term_counts"] == [{"term": "name:order", "matches": 1}, {"term": "person:bob", "matches": 1}]
+    assert "term_counts" not in look(sandbox, "/events", q="name:order")
+    assert "term_counts" not in look(sandbox, "/bad")
+
+    refused = web.get(f"{sandbox.url}{ROOT}/events", params={"q": "naem:order"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "CIO-SBX-005")
+    assert "Did you mean name:order_*?" in refused.json()["error"]["message"]
 
 
 def test_the_differences_from_the_real_one_are_listed(sandbox, web):

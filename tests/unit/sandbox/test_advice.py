@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cio_middleware.sandbox.advice import ADVICE, Situation, advise, is_ulid
-from cio_middleware.sandbox.memory import NOTHING, Lesson
+from cio_middleware.sandbox.lessons import NOTHING, Lesson
 from cio_middleware.sandbox.operations import from_item
 
 NOW = 1_800_000_000
@@ -77,7 +77,7 @@ CASES = [
         {"action": "identify", "attributes": {"plan": ""}},
         {"action": "identify", "attributes": {"plan": None, "bio": " "}},
     ),
-    ("W-retry-too-soon", {"lesson": Lesson(early_s=0.5)}, {}),
+    ("W-retry-too-soon", {"lesson": Lesson(early=(2, 0.5))}, {}),
     ("W-identify-reordered", identified(overtaken=True), identified()),
     ("W-unregistered-event", {"lesson": Lesson(registered=False)}, {"lesson": Lesson(registered=True)}),
 ]

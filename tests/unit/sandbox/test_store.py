@@ -9,7 +9,8 @@ import pytest
 from cio_middleware.sandbox.access import Credentials
 from cio_middleware.sandbox.emulator import Call, Emulator
 from cio_middleware.sandbox.faultspec import script
-from cio_middleware.sandbox.store import OTHER_NAMES, Capacity, Full, House, Workspaces
+from cio_middleware.sandbox.ledger import OTHER_NAMES
+from cio_middleware.sandbox.store import Capacity, Full, House, Workspaces
 
 ULIDS = [f"01ARZ3NDEKTSV4RRFFQ69G5FA{last}" for last in "VWXYZ"]
 
@@ -109,7 +110,7 @@ def test_names_beyond_the_room_are_counted_together(track):
     workspaces = house(names=2)
     for name in ("a", "b", "c", "d", "a"):
         workspace = track(workspaces, name=name)
-    counts = {name: counter.total() for name, counter in workspace.names.items()}
+    counts = {name: counter.total() for name, counter in workspace.ledger.names.items()}
     assert counts == {"a": 2, "b": 1, OTHER_NAMES: 2}
 
 

@@ -29,6 +29,9 @@ ATTRIBUTES = 10_000
 WAITING = 100_000
 """Operations that were refused by a fault, and people who were identified, that are remembered."""
 
+SKEW_S = 0.1
+"""Two clocks that do not quite agree."""
+
 _BEGINNING = re.compile(r"[^\W\d_]*")
 _TYPES = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", dict: "an object"}
 
@@ -57,7 +60,7 @@ class Lesson:
         drift: An attribute, the type that it had, and the type that it has now.
         email_missing: True for an identify after which the person has no email, where others have one.
         id_is_email: The id, when it is an email and the person has another one.
-        early_s: By how many seconds an attempt came before the time that the answer before it had asked for.
+        early: The seconds that an answer asked to wait, and those after which the next attempt came too soon.
         overtaken: True for an identify without a time that is older than what it overwrote.
         registered: False for a name that is not in the registry; None without a registry.
     """
@@ -66,7 +69,7 @@ class Lesson:
     drift: tuple[str, str, str] | None = None
     email_missing: bool = False
     id_is_email: str | None = None
-    early_s: float | None = None
+    early: tuple[float, float] | None = None
     overtaken: bool = False
     registered: bool | None = None
 
@@ -75,7 +78,7 @@ NOTHING = Lesson()
 """What is known where nothing is remembered."""
 
 
-class Memory:
+class Lessons:
     """
     What one workspace remembers.
 
@@ -108,9 +111,8 @@ class Memory:
     def refused(self, key: str | bytes, at: float, wait: float | None) -> None:
         """Remember that a fault refused an operation at a time, and how many seconds it asked to wait."""
         known = self._refused.pop(key, None)
-        until = None if wait is None else at + wait
         first, early = (known.first, known.early(at)) if known else (at, None)
-        self._refused[key] = _Refused(first, until, early)
+        self._refused[key] = _Refused(first, at, wait, early)
         trim(self._refused, WAITING)
 
     def learn(
@@ -141,7 +143,7 @@ class Memory:
             drift=self._drift(op) if op.kind == "identify" and isinstance(op.attributes, dict) else None,
             email_missing=bool(email_missing),
             id_is_email=id_is_email,
-            early_s=refused.early(now) if refused else None,
+            early=refused.early(now) if refused else None,
             overtaken=op.kind == "identify" and op.timestamp is None and _overtaken(op, earlier, refused),
             registered=self._registered(name) if named else None,
         )
@@ -184,16 +186,18 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """An operation that a fault refused: when first, until when it was to wait, and by how much it came too early."""
+    """An operation that a fault refused: when first and last, how long it was to wait, and whether it came too soon."""
 
     first: float
-    until: float | None
-    came_early: float | None
+    last: float
+    wait: float | None
+    came_early: tuple[float, float] | None
 
-    def early(self, at: float) -> float | None:
-        """By how many seconds an attempt at this time is too early, or an earlier one was; None when none."""
-        if self.until is not None and at < self.until:
-            return self.until - at
+    def early(self, at: float) -> tuple[float, float] | None:
+        """Return what was asked and what came, for an attempt now or one before; None when none was early."""
+        came = at - self.last
+        if self.wait is not None and came < self.wait - SKEW_S:
+            return self.wait, came
         return self.came_early
 
 

@@ -11,7 +11,7 @@ from cio_middleware.sandbox import registry
 from cio_middleware.sandbox.access import Credentials
 from cio_middleware.sandbox.emulator import Call, Emulator
 from cio_middleware.sandbox.faultspec import script
-from cio_middleware.sandbox.memory import ATTRIBUTES, BEGINNINGS, NAMES, Earlier, Memory
+from cio_middleware.sandbox.lessons import ATTRIBUTES, BEGINNINGS, NAMES, Earlier, Lessons
 from cio_middleware.sandbox.operations import from_item
 from cio_middleware.sandbox.store import House, Workspaces
 
@@ -102,12 +102,12 @@ def test_an_email_that_leaves_the_id_behind_is_noticed(world, email, codes):
 @pytest.mark.parametrize(
     ("step", "after", "codes"),
     [
-        ("429;retry_after=2", 1.9, ["W-retry-too-soon"]),
-        ("429;retry_after=2", 2.0, []),
-        ("503;retry_after=2", 1.9, ["W-retry-too-soon"]),
+        ("429;retry_after=2", 1.8, ["W-retry-too-soon"]),
+        ("429;retry_after=2", 1.95, []),
+        ("503;retry_after=2", 1.8, ["W-retry-too-soon"]),
         ("429", 0.1, []),
         ("429;retry_after=soon", 0.1, []),
-        ("429;retry_after=Fri, 15 Jan 2027 08:00:02 GMT", 1.9, ["W-retry-too-soon"]),
+        ("429;retry_after=Fri, 15 Jan 2027 08:00:02 GMT", 1.8, ["W-retry-too-soon"]),
         ("429;retry_after=Fri, 15 Jan 2027 08:00:02 GMT", 2.1, []),
     ],
 )
@@ -197,15 +197,15 @@ def test_a_registry_that_cannot_be_read_says_what_to_write(tmp_path, name, text)
 
 def test_what_is_remembered_has_an_end():
     """Beginnings, attributes and refused operations: the oldest go."""
-    memory = Memory()
+    lessons = Lessons()
     for number in range(BEGINNINGS + 5):
         word = "".join("abcdefghij"[int(digit)] for digit in str(number))
         op = from_item({"type": "person", "action": "event", "name": word}, 1)
-        memory.learn(op, Earlier(), None, 1.0, None)
+        lessons.learn(op, Earlier(), None, 1.0, None)
     attributes = {f"a{number}": 1 for number in range(ATTRIBUTES + 5)}
     op = from_item({"type": "object", "action": "identify", "attributes": attributes}, 1)
-    memory.learn(op, Earlier(), None, 1.0, None)
-    assert (len(memory._names), len(memory._types)) == (BEGINNINGS, ATTRIBUTES)
+    lessons.learn(op, Earlier(), None, 1.0, None)
+    assert (len(lessons._names), len(lessons._types)) == (BEGINNINGS, ATTRIBUTES)
 
 
 def test_a_reset_forgets():
