@@ -113,6 +113,10 @@ class Unsaid:
         """Something is wrong: what `Notices.trouble` is told when it is time."""
         self._lines.append(partial(self._notices.trouble, topic, state, message, *args))
 
+    def fine(self, topic: str, message: str) -> None:
+        """Say at once that `topic` is well again, if it was not."""
+        self._notices.fine(topic, message)
+
     def speak(self) -> None:
         """Say it."""
         while self._lines:

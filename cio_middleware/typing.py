@@ -366,7 +366,7 @@ class Queue(Protocol):
         """Whether this one must not be sent any more."""
         ...
 
-    def abandon(self, reason: DropReason) -> int:
+    def abandon(self, reason: DropReason, *, within: float = 2.0) -> int:
         """The process ends: give up what would be lost with it, and take no more. Returns how many events that were."""
         ...
 

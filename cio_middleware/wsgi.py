@@ -78,9 +78,7 @@ class CustomerIOMiddleware:
         self._cookie = anonymous_id_cookie
         self._automatic = Automatic.of(page_views, request_events, exclude)
 
-    def __call__(
-        self, environ: Environ, start_response: StartResponse, *asgi: object
-    ) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse, *asgi: object) -> Iterable[bytes]:
         """One request."""
         if asgi:
             message = "this is the middleware for WSGI. Starlette and other ASGI apps take cio_middleware.asgi's."

@@ -27,6 +27,8 @@ from ._courier import Bell, Courier
 from ._exit import Shutdown, at_child_exit, at_exit, is_exiting
 
 _RESTART_SECONDS = 1.0
+_GRACE_SECONDS = 0.25
+"""What a queue may take to close its files when the time is up."""
 _LATE = "%d event(s) were not delivered within %.1f s of closing and %s"
 
 
@@ -211,7 +213,8 @@ class QueuedBackend:
                 # No thread can be started any more while the interpreter shuts down; this one will do.
                 self._run()
         finally:
-            _abandon(self.queue, timeout, self._notices)
+            left = max(0.0, self._bell.end - self._clock.monotonic())
+            _abandon(self.queue, timeout, left + _GRACE_SECONDS, self._notices)
             self._unregister()
             with self._bell.lock:
                 self._closed.set()
@@ -375,9 +378,9 @@ def _swept(sweep: Callable[[], float], queue: Queue, bell: Bell, notices: Notice
         return otherwise
 
 
-def _abandon(queue: Queue, timeout: float, notices: Notices) -> None:
+def _abandon(queue: Queue, timeout: float, within: float, notices: Notices) -> None:
     """Deliver no more, and say what was not."""
-    lost = queue.abandon(DropReason.SHUTDOWN_TIMEOUT)
+    lost = queue.abandon(DropReason.SHUTDOWN_TIMEOUT, within=within)
     for count, what in ((lost, "are dropped"), (queue.kept, "stay for another process")):
         if count:
             notices.trouble("shutdown", what, _LATE, count, timeout, what)

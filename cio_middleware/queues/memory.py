@@ -287,8 +287,9 @@ class MemoryQueue:
         with self._lock:
             self._window.nack(lease)
 
-    def abandon(self, reason: DropReason) -> int:
+    def abandon(self, reason: DropReason, *, within: float = 0.0) -> int:
         """Give up everything, leased or waiting, and take no more. Returns how many events that were."""
+        del within
         self._take_late()
         with self._lock:
             self._closed = True

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..._ids import Clock
-from ..._notices import Notices, Unsaid
+from ..._notices import Unsaid
 from ..._stats import DropReason
 from .files import Files
 from .house import House, Owner
@@ -66,18 +66,18 @@ class Disk:
         files: Files,
         segments: deque[Segment],
         clock: Clock,
-        notices: Notices,
         unsaid: Unsaid,
         new_name: Callable[[], str],
         opened: Callable[[House, Owner], None],
+        wake: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._files = files
         self._segments = segments
         self._clock = clock
-        self._notices = notices
         self._new_name = new_name
         self._opened = opened
+        self._wake = wake
         self._log: Log | None = None
         self._room = 0
         self._troubled = self.is_well_again = self._is_left = False
@@ -156,7 +156,7 @@ class Disk:
         self.house = house
         self._log = Log(
             self._files, house, owner, settings.destination, segments=self._segments, fsync=settings.fsync,
-            segment_bytes=settings.segment_bytes,
+            segment_bytes=settings.segment_bytes, wake=self._wake,
         )  # fmt: skip
         self.fails_now = False
         self._measure()
@@ -225,9 +225,12 @@ class Disk:
         message = "the spool cannot be written to (%s): events are %s until it can"
         self._unsaid.trouble("spool", "fails", message, name, then)
 
+    def give_up(self) -> None:
+        """Open nothing any more, before all is left."""
+        self._is_left = True
+
     def leave(self) -> None:
         """Close all files, for good. What is not settled is there for others."""
-        self._is_left = True
         for house, log in self._everywhere():
             log.close()
             house.close()
@@ -261,8 +264,8 @@ class Disk:
         self._unsaid.speak()
         if self.is_well_again and not self._troubled:
             self.is_well_again = False
-            self._notices.fine("spool", "the spool takes events again")
-            self._notices.fine("spool full", "the spool has room for new events again")
+            self._unsaid.fine("spool", "the spool takes events again")
+            self._unsaid.fine("spool full", "the spool has room for new events again")
 
     def _refuse(self) -> DropReason:
         self._troubled = True

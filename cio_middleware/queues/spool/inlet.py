@@ -20,7 +20,6 @@ from .disk import Disk, SpoolSettings
 from .drain import Drain, Stored, portable
 
 _PATIENCE_SECONDS = 0.05
-_CLOSE_SECONDS = 1.0
 _REMEMBERED = 8
 _dump = msgspec.json.encode
 
@@ -140,13 +139,13 @@ class Inlet:
         self._freed_events += len(held)
         self._freed_bytes += sum(held)
 
-    def close(self) -> int:
+    def close(self, patience: float) -> int:
         """Take no more. Returns how many events are lost that were only in memory."""
         with self.alone():
             pass  # what is late is written
         self._closed = True
         # With or without: at the worst, an event that is written right now is one that others deliver.
-        locked = self._lock.acquire(timeout=_CLOSE_SECONDS)
+        locked = self._lock.acquire(timeout=patience)
         late, self._late = self._late, deque()
         if locked:
             self._lock.release()

@@ -40,7 +40,8 @@ from .outlet import Outlet
 from .purged import SharedPurges
 from .segment import Segment
 
-_CLOSE_SECONDS = 1.0
+_CLOSE_SECONDS = 2.0
+"""How long to wait for the disk at the end, by default."""
 
 
 class SpoolQueue(Outlet):
@@ -104,8 +105,8 @@ class SpoolQueue(Outlet):
         self._unsaid = Unsaid(self._notices)
         self._own = self._drain(self._segments, taken=lambda _: None)
         self._disk = Disk(
-            settings, files=self._files, segments=self._segments, clock=self._clock, notices=self._notices,
-            unsaid=self._unsaid, new_name=self._new_name, opened=self._moved_in,
+            settings, files=self._files, segments=self._segments, clock=self._clock, unsaid=self._unsaid,
+            new_name=self._new_name, opened=self._moved_in, wake=self._keeper.wake,
         )  # fmt: skip
         self._inlet = Inlet(settings, self._disk, self._own, ledger=self._ledger, clock=self._clock)
         self._leases: dict[Lease, Drain] = {}
@@ -243,35 +244,42 @@ class SpoolQueue(Outlet):
         self._disk.speak()
         return wait
 
-    def abandon(self, reason: DropReason) -> int:
+    def abandon(self, reason: DropReason, *, within: float = _CLOSE_SECONDS) -> int:
         """
         Take no more, and leave what is on disk to others. What was held in memory is given up.
 
-        Returns how many events are lost; `kept` says how many stay.
+        Returns how many events are lost; `kept` says how many stay. The keeper syncs and closes the files: where the
+        disk stalls, it is not waited for, and what it has not synced is as safe as after a kill.
         """
-        self._keeper.stop(_CLOSE_SECONDS)
-        # With or without: a reader may wait for a write in whose middle a signal handler closes.
-        locked = self._reading.acquire(timeout=_CLOSE_SECONDS)
+        until = self._clock.monotonic() + within
+        # With or without: a reader may wait for the disk, or for a write in whose middle a signal handler closes.
+        locked = self._reading.acquire(timeout=within)
         try:
             if self._closed:
                 return 0
             self._closed = True
-            lost = self._inlet.close()
+            lost = self._inlet.close(max(0.0, until - self._clock.monotonic()))
             self.kept = max(0, self._inlet.tail - self._own.done - lost)
             self._leases.clear()
-            if self._adopter is not None:
-                self._ledger.disown(self._adopter.release())
-            self._adopter = None
-            self._own.tidy()
             self._letters.move_in(None)
-            self._disk.leave()
+            self._disk.give_up()
         finally:
             if locked:
                 self._reading.release()
         if lost:
             self._ledger.drop(reason, lost)
+        self._keeper.stop(max(0.0, until - self._clock.monotonic()), self._leave)
         self._catch_up()
         return lost
+
+    def _leave(self) -> None:
+        adopter, self._adopter = self._adopter, None
+        with contextlib.suppress(OSError):
+            if adopter is not None:
+                self._ledger.disown(adopter.release())
+        self._own.tidy()
+        with contextlib.suppress(OSError):
+            self._disk.leave()
 
     def _look_after(self) -> None:
         before, self._keeper.ident = self._keeper.ident, threading.get_ident()

@@ -57,9 +57,6 @@ class ByHand(Keeper):
     def start(self) -> None:
         """Not needed: the test calls `tick`."""
 
-    def stop(self, timeout: float) -> None:
-        """There is nothing to wait for."""
-
     @property
     def tick(self) -> Callable[[], None]:
         """What the thread would call."""

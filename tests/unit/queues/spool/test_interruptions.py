@@ -160,7 +160,7 @@ def test_an_exception_while_what_is_late_is_written_holds_up_nobody():
 
     files.before["write"] = handler
     with pytest.raises(KeyboardInterrupt):
-        spool.queue._inlet.close()
+        spool.queue._inlet.close(1.0)
     assert ended(run(lambda: spool.put("b")))
 
 
