@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cio_middleware.sandbox import capture, faultspec, jsontext, listing, profiles, scenarios, series, waiting
+from cio_middleware.sandbox import capture, faultspec, jsontext, levers, listing, profiles, scenarios, series, waiting
 from cio_middleware.sandbox.changes import BadCursor
 from cio_middleware.sandbox.detail import detail
 from cio_middleware.sandbox.faults import TooManyRules
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     Handler = Callable[["Control", Request, Workspace], Awaitable[ASGIApp]]
 
 CLOCK_EXAMPLE = '{"at": 1800000000}'
+UNDO_EXAMPLE = '{"token": "…"}'
 WINDOW = {"window": 300, "step": 2}
 """Seconds of `series`, unless the query says otherwise."""
 
@@ -179,6 +180,36 @@ class Control:
         """List what no source settles about the real Customer.io, and how this sandbox decides it."""
         return _json({"items": self._workspaces.house.fidelity.differences()})
 
+    async def request(self, request: Request, workspace: Workspace) -> Response:
+        """Return one request as it came, with its answer and its rows."""
+        wanted = request.path_params["id"]
+        found = workspace.request(wanted)
+        if found is None:
+            return _missing(f"there is no request {wanted!r:.200}, or it is so old that it was dropped")
+        rows = [row.document() for row in workspace.events if row.request == wanted]
+        return _json({**found.document(), "rows": rows})
+
+    async def clear(self, request: Request, workspace: Workspace) -> Response:
+        """Empty the ledger; for ten seconds it can be brought back."""
+        before = listing.number(request.query_params, "before", 0) or None
+        cleared, token = workspace.clear(before)
+        return _json({"cleared": cleared, "undo": token, "stream_cursor": workspace.changes.cursor})
+
+    async def undo(self, request: Request, workspace: Workspace) -> Response:
+        """Bring back what was cleared."""
+        given = _body(request, UNDO_EXAMPLE)
+        token = given.get("token") if isinstance(given, dict) else None
+        if not isinstance(token, str):
+            raise BadRequest(f"undo takes the token that the clear returned. Type: {UNDO_EXAMPLE}")
+        restored = workspace.put_back(token)
+        if restored is None:
+            return _missing("there is nothing to undo: it was done, or ten seconds have passed")
+        return _json({"restored": restored, "stream_cursor": workspace.changes.cursor})
+
+    async def levers(self, _request: Request, workspace: Workspace) -> Response:
+        """List the six levers, and which are pulled."""
+        return _json({"items": levers.document(workspace.faults), "stream_cursor": workspace.changes.cursor})
+
     async def reset(self, _request: Request, workspace: Workspace) -> Response:
         """Forget everything in the workspace and put its faults away."""
         workspace.reset()
@@ -246,8 +277,9 @@ class Control:
 
     async def add_fault(self, request: Request, workspace: Workspace) -> Response:
         """Add a rule at the end, or put a new one in the place of the one with its id."""
-        given = _body(request, faultspec.EXAMPLE)
-        rule = workspace.faults.put(faultspec.rule(given, request.path_params.get("id", "")))
+        name = request.path_params.get("id", "")
+        lever = None if request.state.body else levers.LEVERS.get(name)
+        rule = workspace.faults.put(lever or faultspec.rule(_body(request, faultspec.EXAMPLE), name))
         return _json({"id": rule.id, **workspace.faults.document()})
 
     async def drop_fault(self, request: Request, workspace: Workspace) -> Response:
@@ -306,6 +338,10 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{_ROOT}/people/{{key:path}}", Control.person),
     ("GET", f"{_ROOT}/objects", Control.objects),
     ("GET", f"{_ROOT}/requests", Control.requests),
+    ("GET", f"{_ROOT}/requests/{{id}}", Control.request),
+    ("GET", f"{_ROOT}/levers", Control.levers),
+    ("DELETE", f"{_ROOT}/events", Control.clear),
+    ("POST", f"{_ROOT}/undo", Control.undo),
     ("GET", f"{_ROOT}/differences", Control.differences),
     ("POST", f"{_ROOT}/reset", Control.reset),
     ("PUT", f"{_ROOT}/clock", Control.set_clock),

@@ -166,6 +166,11 @@ class People:
     def __len__(self) -> int:
         return sum(person.identified for person in self)
 
+    @property
+    def anybody(self) -> bool:
+        """True when there is a profile, of a stranger even, or an identifier that is suppressed."""
+        return bool(self._by_cio_id or self._suppressed)
+
     def adopt(self, person: Person) -> None:
         """
         Take in a profile as it is, its timeline cut to what is kept of each.

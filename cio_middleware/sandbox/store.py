@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from cio_middleware.sandbox.advice import Situation, advise, is_ulid
 from cio_middleware.sandbox.bell import Bell
 from cio_middleware.sandbox.changes import Changes
+from cio_middleware.sandbox.clearing import Undo
 from cio_middleware.sandbox.effects import Setting, apply
 from cio_middleware.sandbox.faults import Faults
 from cio_middleware.sandbox.fidelity import Fidelity
@@ -84,6 +85,7 @@ class House:
     clock: Callable[[], float] = time.time
     on_event: Callable[[EventRow], None] | None = None
     registry: frozenset[str] | None = None
+    monotonic: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class Workspace:
         self.faults = Faults(lambda: self.now)
         self.bell = Bell()
         self.frozen_at: float | None = None
+        self.undo = Undo(house.monotonic)
         self._house = house
         self._requests_numbered = 0
         self._empty()
@@ -180,8 +183,9 @@ class Workspace:
 
     @property
     def empty(self) -> bool:
-        """True when nothing would be lost with it: no request came, no fault is set and nobody waits."""
-        return not self.ledger.requested and self.faults.none_set and not self.bell.awaited
+        """True when nothing would be lost with it: nothing is known, no fault is set and nobody waits."""
+        known = self.ledger.requested or len(self.events) or self.people.anybody or self.undo.waits
+        return not known and self.faults.none_set and not self.bell.awaited
 
     def request(self, name: str) -> RequestRow | None:
         """Return the request with this id, if it is kept."""
@@ -199,9 +203,35 @@ class Workspace:
         """
         self.frozen_at = None
         self.faults.clear()
+        self.undo = Undo(self._house.monotonic)
         self._empty()
         self.changes.begin_epoch()
         self.bell.ring()
+
+    def clear(self, before: int | None = None) -> tuple[int, str]:
+        """
+        Empty the ledger, and return how many rows it had and the token with which `put_back` undoes it.
+
+        Args:
+            before: Only the rows before this number; None means all, and the requests as well.
+        """
+        if before is None:
+            away, self.ledger = self.ledger, self.blank().ledger
+        else:
+            away = self.ledger.split(before)
+        self.changes.note("reset")
+        self.bell.ring()
+        return len(away.rows), self.undo.keep(away)
+
+    def put_back(self, token: str) -> int | None:
+        """Bring back what was cleared, before what came since; return its rows, or None when it is too late."""
+        away = self.undo.take(token)
+        if away is None:
+            return None
+        count = self.ledger.rejoin(away)
+        self.changes.note("reset")
+        self.bell.ring()
+        return count
 
     def refuse(self, op: Operation, finding: Finding, verdict: Verdict) -> Judgement:
         """Say no without looking: a fault answers, or the request was refused as a whole."""
@@ -266,6 +296,7 @@ class Workspace:
         if request.fault is not None:
             self.changes.note("fault")  # its counters moved
         self.ledger.request(request)
+        self.undo.expire()
         self.bell.ring()
 
     def _keep(self, row: EventRow) -> None:
