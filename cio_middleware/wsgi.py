@@ -8,6 +8,7 @@ event is captured.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -65,6 +66,8 @@ class CustomerIOMiddleware:
         self._capture = _extract.check_capture(capture)
         self._query_keys = (query_keys,) if isinstance(query_keys, str) else tuple(query_keys)
         self._cookie = anonymous_id_cookie
+        self._pid = 0
+        """The process that has had its first request."""
 
     def __call__(self, environ: Environ, start_response: StartResponse, *asgi: object) -> Iterable[bytes]:
         """One request."""
@@ -74,6 +77,10 @@ class CustomerIOMiddleware:
         if _MARK in environ or (client := self._client or default_client()) is None:
             # Installed twice: the outer cell serves.
             return self.app(environ, start_response)
+        if self._pid != (pid := os.getpid()):
+            # Not when it is made: a server that forks afterwards would take over in the parent, which serves nobody.
+            self._pid = pid
+            client.begin()
         cell = RequestCell(
             client,
             environ,
