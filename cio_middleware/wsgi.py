@@ -8,6 +8,7 @@ event is captured.
 from __future__ import annotations
 
 import inspect
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -77,6 +78,8 @@ class CustomerIOMiddleware:
         self._query_keys = (query_keys,) if isinstance(query_keys, str) else tuple(query_keys)
         self._cookie = anonymous_id_cookie
         self._automatic = Automatic.of(page_views, request_events, exclude)
+        self._pid = 0
+        """The process that has had its first request."""
 
     def __call__(self, environ: Environ, start_response: StartResponse, *asgi: object) -> Iterable[bytes]:
         """One request."""
@@ -89,6 +92,10 @@ class CustomerIOMiddleware:
                 message = "this app calls itself for ever: type app.wsgi_app = CustomerIOMiddleware(app.wsgi_app)."
                 raise TypeError(message)
             return self.app(environ, start_response)
+        if self._pid != (pid := os.getpid()):
+            # Not when it is made: a server that forks afterwards would take over in the parent, which serves nobody.
+            self._pid = pid
+            client.begin()
         cell = RequestCell(
             client,
             environ,

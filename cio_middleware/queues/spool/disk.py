@@ -16,7 +16,7 @@ from ..._ids import Clock
 from ..._notices import Unsaid
 from ..._stats import DropReason
 from .files import Files
-from .house import House, Owner
+from .house import House, Owner, Use
 from .log import SEGMENT_BYTES, Log
 from .segment import NotKept, Segment
 
@@ -80,6 +80,7 @@ class Disk:
         self._wake = wake
         self._log: Log | None = None
         self._room = 0
+        self._use, self._bound = Use(), 0
         self._troubled = self.is_well_again = self._is_left = False
         self._again_at = self._measured_at = float("-inf")
         self._unsaid = unsaid
@@ -269,8 +270,16 @@ class Disk:
 
     def _refuse(self) -> DropReason:
         self._troubled = True
-        message = "the spool or its disk is full: new events are dropped, those in it are still delivered"
-        self._unsaid.trouble("spool full", "full", message)
+        use, mib = self._use, 1 << 20
+        if (use.dead + use.quarantine) * 2 > self._bound:
+            message = (
+                "the spool is full, mostly of dead letters (%.1f MiB) and of what is in its quarantine (%.1f MiB), "
+                "which stay until you remove them: new events are dropped, those in it are still delivered"
+            )
+            self._unsaid.trouble("spool full", "kept", message, use.dead / mib, use.quarantine / mib)
+        else:
+            message = "the spool or its disk is full: new events are dropped, those in it are still delivered"
+            self._unsaid.trouble("spool full", "full", message)
         return DropReason.QUEUE_FULL
 
     def _measure(self) -> None:
@@ -281,10 +290,12 @@ class Disk:
         room = self._settings.max_bytes
         # What cannot be measured bounds nothing: the disk itself says when it is full.
         with contextlib.suppress(OSError):
-            room -= house.used()
+            self._use = house.used()
+            room -= sum(self._use)
         with contextlib.suppress(OSError):
             room = min(room, house.free() - self._settings.min_free_bytes)
         self._room = max(0, room)
+        self._bound = sum(self._use) + self._room
 
 
 def _is_full(error: OSError) -> bool:

@@ -121,6 +121,26 @@ def test_a_removal_is_all_or_nothing():
         assert box.names == list("ac")
 
 
+def test_a_removal_holds_a_piece_of_the_file_at_a_time():
+    """However many letters stay: a spool of gigabytes can be tidied in little memory."""
+    box = Box(FakeFiles())
+    record = layout.record(0, b"{}", bytes(90_000))
+    box.add("a")
+    box.files.plant(FILE, box.files.read(FILE) + record * 100)
+    largest = [0]
+    write = box.files.write
+
+    def watched(fd: int, data: bytes) -> int:
+        largest.append(len(data))
+        return write(fd, data)
+
+    box.files.write = watched  # type: ignore[method-assign]
+    assert box.letters.remove({"a"}) == 1
+    assert sum(largest) == 100 * len(record)
+    assert max(largest) < 2_000_000
+    assert box.files.read(FILE) == record * 100
+
+
 def kept(amounts: dict[str, int], what: str, much: int) -> int:
     """At most so much of each kind."""
     return min(much, amounts[what])
