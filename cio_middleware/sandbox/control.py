@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cio_middleware.sandbox import capture, faultspec, jsontext, listing, waiting
+from cio_middleware.sandbox import capture, faultspec, jsontext, listing, openapi, waiting
 from cio_middleware.sandbox.faults import TooManyRules
 from cio_middleware.sandbox.guards import FULL, NO_STORE, problem
 from cio_middleware.sandbox.guards import shown as _json
@@ -182,6 +182,10 @@ class Control:
         counts = {"events": len(target.events), "requests": len(target.requests), "people": len(list(memory.people))}
         return _json({"workspace": target.name, **counts, "epoch": target.epoch, "cursor": target.seq})
 
+    async def described(self, _request: Request, _workspace: Workspace) -> Response:
+        """Return the description of these calls, for tools that read OpenAPI."""
+        return _json(openapi.document(_version()))
+
     async def wait(self, request: Request, workspace: Workspace) -> Response:
         """Answer when what is waited for has come, or 408 with what came closest."""
         wish = waiting.read(_body(request, waiting.EXAMPLE))
@@ -243,6 +247,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{_ROOT}/differences", Control.differences),
     ("POST", f"{_ROOT}/reset", Control.reset),
     ("POST", f"{_ROOT}/wait", Control.wait),
+    ("GET", f"{_ROOT}/openapi.json", Control.described),
     ("GET", f"{_ROOT}/export.ndjson", Control.export),
     ("POST", f"{_ROOT}/import", Control.take_in),
     ("GET", f"{_ROOT}/faults", Control.faults),
