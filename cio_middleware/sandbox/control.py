@@ -20,7 +20,7 @@ from cio_middleware.sandbox import capture, faultspec, jsontext, listing, openap
 from cio_middleware.sandbox.faults import TooManyRules
 from cio_middleware.sandbox.guards import FULL, NO_STORE, problem
 from cio_middleware.sandbox.guards import shown as _json
-from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, chunks, read_body
+from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, TooSlow, chunks, read_body
 from cio_middleware.sandbox.store import DEFAULT_WORKSPACE, Full
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     Handler = Callable[["Control", Request, Workspace], Awaitable[Response]]
 
+CAPTURE_SECONDS = 600.0
+SLOW = "the body was not whole in time"
 JSON_DEPTH = 64
 """Nesting of a body that is read."""
 
@@ -57,6 +59,7 @@ class Control:
 
     def answer(self, method: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
         """Return a Starlette endpoint: find the workspace, and turn what cannot be read into a 400."""
+        patience = self._workspaces.house.patience
 
         async def endpoint(request: Request) -> Response:
             """Answer one call."""
@@ -64,8 +67,9 @@ class Control:
             looks = method == "GET" or handler is Control.take_in
             select = self._workspaces.peek if looks else self._workspaces.open
             try:
+                _plain(request)
                 if method != "GET" and handler is not Control.take_in:  # which reads its own, for it may be large
-                    request.state.body = await read_body(request.scope, request.receive)
+                    request.state.body = await read_body(request.scope, request.receive, patience)
                 return await handler(self, request, select(_selected(request)))
             except _UNREADABLE as error:
                 return problem(HTTPStatus.BAD_REQUEST, "CIO-SBX-005", str(error), "Change the call as said.")
@@ -73,6 +77,10 @@ class Control:
                 return problem(HTTPStatus.SERVICE_UNAVAILABLE, "CIO-SBX-007", str(full), FULL)
             except (Disconnected, asyncio.CancelledError):  # the client went, or the server stops
                 return Response(status_code=HTTPStatus.BAD_REQUEST)  # to nobody
+            except TooSlow:
+                reply = problem(HTTPStatus.REQUEST_TIMEOUT, "CIO-SBX-008", SLOW, "Send it at once.")
+                reply.headers["connection"] = "close"
+                return reply
             except TooLarge:
                 most = capture.CAPTURE_BYTES if handler is Control.take_in else BODY_BYTES
                 said = f"the body is above {most} bytes"
@@ -90,12 +98,14 @@ class Control:
 
     async def about(self, request: Request, _workspace: Workspace) -> Response:
         """Say where the sandbox is, what it holds, and what an app needs to reach it."""
-        fidelity, capacity = self._workspaces.house.fidelity, self._workspaces.house.capacity
+        house = self._workspaces.house
+        fidelity, capacity = house.fidelity, house.capacity
         url = str(request.base_url).rstrip("/")
         return _json({
             "url": url,
             "version": _version(),
-            "region": "us",
+            "region": house.region,
+            "flags": {"strict": house.strict, "redact": [*house.veil.fields], "token": house.access.token is not None},
             "workspaces": [workspace.name for workspace in self._workspaces],
             "capacity": {"events": capacity.events, "bytes": capacity.size},
             "limits": {"item_bytes": fidelity.item_bytes(), "batch_bytes": fidelity.batch_bytes()},
@@ -170,7 +180,7 @@ class Control:
     async def take_in(self, request: Request, workspace: Workspace) -> Response:
         """Fill an empty workspace from a capture: the same rows, people and objects; all of it or nothing."""
         reader = capture.Reader(workspace.blank())
-        async for chunk in chunks(request.scope, request.receive, capture.CAPTURE_BYTES):
+        async for chunk in chunks(request.scope, request.receive, capture.CAPTURE_BYTES, CAPTURE_SECONDS):
             reader.feed(chunk)
             await asyncio.sleep(0)  # others are served while a large one is read
         memory = reader.finish()
@@ -185,6 +195,11 @@ class Control:
     async def described(self, _request: Request, _workspace: Workspace) -> Response:
         """Return the description of these calls, for tools that read OpenAPI."""
         return _json(openapi.document(_version()))
+
+    async def ticket(self, request: Request, _workspace: Workspace) -> Response:
+        """Make a link that lets one browser in, once; without a token the page is open, and that is the link."""
+        access, url = self._workspaces.house.access, str(request.base_url).rstrip("/")
+        return _json({"link": url + (access.ticket() if access.token is not None else "/")})
 
     async def wait(self, request: Request, workspace: Workspace) -> Response:
         """Answer when what is waited for has come, or 408 with what came closest."""
@@ -247,6 +262,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{_ROOT}/differences", Control.differences),
     ("POST", f"{_ROOT}/reset", Control.reset),
     ("POST", f"{_ROOT}/wait", Control.wait),
+    ("POST", f"{_ROOT}/ticket", Control.ticket),
     ("GET", f"{_ROOT}/openapi.json", Control.described),
     ("GET", f"{_ROOT}/export.ndjson", Control.export),
     ("POST", f"{_ROOT}/import", Control.take_in),
@@ -257,6 +273,12 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("PUT", f"{_ROOT}/faults/{{id}}", Control.add_fault),
     ("DELETE", f"{_ROOT}/faults/{{id}}", Control.drop_fault),
 )
+
+
+def _plain(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":  # so that nothing here can be made to inflate a bomb
+        raise BadRequest(f"content-encoding {encoding!r:.40} is not read here. Type the body as it is")
 
 
 def _selected(request: Request) -> str | None:

@@ -60,7 +60,7 @@ class Filter:
             and (self.person is None or self.person in _called(row))
             and self.kind in {None, row.kind}
             and self.verdict in {None, row.verdict}
-            and self.good in {None, row.verdict.good}
+            and self.good in {None, row.good}
             and self.query.takes(row)
         )
 

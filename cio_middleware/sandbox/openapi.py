@@ -84,6 +84,7 @@ CALLS: dict[str, Call] = {
     "PUT /faults/script": Call("Start a script: one step for each request.", "Faults", body="Script"),
     "PUT /faults/{id}": Call("Put a fault rule in the place of the one with this id.", "Faults", body="Rule"),
     "DELETE /faults/{id}": Call("Remove one fault rule.", "Faults", others=_GONE),
+    "POST /ticket": Call("Make a link that lets one browser in, once, where a token is asked for.", "Link"),
     "GET /openapi.json": Call("Describe these calls.", {"type": "object", "required": ["openapi", "paths"]}),
 }  # fmt: skip
 
@@ -144,6 +145,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     ),
     "Object": _object("type id attributes", type=_TEXT, id=_TEXT, attributes={"type": "object"}),
     "Mark": _object("epoch cursor", epoch=_NUMBER, cursor=_NUMBER),
+    "Link": _object("link", link=_TEXT),
     "Wish": _object(
         "match",
         match={"type": "object", "description": 'A part of the row; values may be operators such as {"$gt": 1}.'},
@@ -214,7 +216,7 @@ def _rows() -> dict[str, dict[str, Any]]:
     for kind in (EventRow, RequestRow, Attempt, Finding, Moment):
         _described(kind, found)
     row = found["EventRow"]
-    del row["properties"]["sent"]  # in the single view only
+    del row["properties"]["sent"], row["properties"]["strict"]  # one is in the single view only, one nowhere
     row["properties"] |= {"good": {"type": ["boolean", "null"]}, "attempts": _NUMBER, "context": _ANY}
     # A list shows a row whole, with its defaults; only a capture of another version may lack what has one.
     row["required"] = [*row["properties"]]

@@ -245,9 +245,9 @@ def _chosen(key: str, word: str, table: Mapping[str, Test], known: list[str]) ->
 
 
 _IS: dict[str, Test] = {
-    "good": lambda row, _: row.verdict.good is True,
-    "bad": lambda row, _: row.verdict.good is False,
-    "problem": lambda row, _: row.verdict.good is False or bool(row.warnings),
+    "good": lambda row, _: row.good is True,
+    "bad": lambda row, _: row.good is False,
+    "problem": lambda row, _: row.good is False or bool(row.warnings),
     "retried": lambda row, _: len(row.statuses) > 1,
 }
 _HAS: dict[str, Test] = {

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cio_middleware.sandbox.access import Access
 from cio_middleware.sandbox.advice import Situation, advise, is_ulid
 from cio_middleware.sandbox.bell import Bell
 from cio_middleware.sandbox.changes import Changes
@@ -26,6 +27,7 @@ from cio_middleware.sandbox.ring import Latest, Ring, trim
 from cio_middleware.sandbox.rows import EventRow, RequestRow
 from cio_middleware.sandbox.rules import objections
 from cio_middleware.sandbox.tries import Attempts, Tries, ulid
+from cio_middleware.sandbox.veil import Veil
 from cio_middleware.sandbox.verdicts import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -68,12 +70,30 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What all workspaces share: the rules of doubt, the capacity, the clock, and who is told of each row."""
+    """
+    What all workspaces share.
+
+    Attributes:
+        fidelity: The rules of doubt.
+        capacity: How much is kept.
+        clock: Unix seconds.
+        on_event: Who is told of each row.
+        access: Who may come in.
+        veil: What is masked in everything that is shown.
+        strict: Warnings make an event bad.
+        region: What `GET /api/v1/accounts/region` answers.
+        patience: Seconds in which the head of a request, and then its body, must be whole.
+    """
 
     fidelity: Fidelity = field(default_factory=Fidelity)
     capacity: Capacity = field(default_factory=Capacity)
     clock: Callable[[], float] = time.time
     on_event: Callable[[EventRow], None] | None = None
+    access: Access = field(default_factory=Access)
+    veil: Veil = field(default_factory=Veil)
+    strict: bool = False
+    region: str = "us"
+    patience: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +136,7 @@ class Workspace:
         capacity = self._house.capacity
         self.people = People(capacity.people, capacity.moments)
         self.objects: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
-        self.ledger = Ledger(capacity.events, capacity.size, capacity.names)
+        self.ledger = Ledger(capacity.events, capacity.size, capacity.names, strict=self._house.strict)
         self._seen: Latest[str] = Latest(capacity.ids)
         self._attempts = Attempts(capacity.tries, capacity.statuses)
 
@@ -155,7 +175,7 @@ class Workspace:
     def blank(self) -> Memory:
         """Return a memory with nothing in it, within the bounds of this house."""
         capacity = self._house.capacity
-        ledger = Ledger(capacity.events, capacity.size, capacity.names)
+        ledger = Ledger(capacity.events, capacity.size, capacity.names, strict=self._house.strict)
         return Memory(0, 0, People(capacity.people, capacity.moments), OrderedDict(), ledger)
 
     @property
@@ -273,6 +293,7 @@ class Workspace:
             attempts_log=tries.log,
             replaces=tries.replaced,
             size=op.size,
+            strict=self._house.strict,
             sent=op.sent,
         )
 

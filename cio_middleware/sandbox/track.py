@@ -13,7 +13,7 @@ from cio_middleware.sandbox.answering import answer
 from cio_middleware.sandbox.emulator import Emulator
 from cio_middleware.sandbox.faults import OK
 from cio_middleware.sandbox.guards import FULL, problem
-from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, call_from, read_body
+from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, TooSlow, call_from, read_body
 from cio_middleware.sandbox.store import Full
 from cio_middleware.sandbox.verdicts import Finding
 
@@ -29,15 +29,16 @@ class Track:
     def __init__(self, workspaces: Workspaces) -> None:
         self._emulator = Emulator(workspaces)
         self._clock = workspaces.house.clock
+        self._patience = workspaces.house.patience
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            body = await read_body(scope, receive)
+            body = await read_body(scope, receive, self._patience)
         except Disconnected:
             return
-        except TooLarge:
-            await answer(_too_large(scope["path"]), OK, scope, receive, send)
+        except (TooLarge, TooSlow) as error:
+            await answer(_unread(scope["path"], error), OK, scope, receive, send)
             return
         try:
             plan = self._emulator.plan(call_from(scope, body, self._clock()))
@@ -54,9 +55,10 @@ class Track:
         await answer(reply, plan.decision.act, scope, receive, send)
 
 
-def _too_large(path: str) -> replies.Reply:
+def _unread(path: str, error: Exception) -> replies.Reply:
     api = "track.v2" if path.startswith("/api/v2/") else "track.v1"
-    reply = replies.refusal(
-        api, 413, (Finding("E-body-too-large", "invalid", "", f"the body is above {BODY_BYTES} bytes"),)
-    )
+    finding = Finding("E-body-too-large", "invalid", "", f"the body is above {BODY_BYTES} bytes")
+    if isinstance(error, TooSlow):
+        finding = Finding("E-body-too-slow", "invalid", "", "the body was not whole in time")
+    reply = replies.refusal(api, 408 if isinstance(error, TooSlow) else 413, (finding,))
     return replies.Reply(reply.status, reply.body, (*reply.headers, ("connection", "close")))
