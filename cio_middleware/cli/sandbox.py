@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cio_middleware.cli.exits import Exit
 from cio_middleware.exceptions import ConfigurationError
+from cio_middleware.sandbox.plain import plain
 
 if TYPE_CHECKING:
     import argparse
@@ -34,8 +35,11 @@ BANNER = """\
     {legend}
   Nothing leaves this computer. Ctrl-C to stop.
 """
-LEGEND = "● stored  ▲ stored, with advice  ■ refused  ◌ ignored  ◇ a repeat  ϟ injected fault"
-GLYPHS = {"accepted": "●", "accepted_but": "▲", "rejected": "■", "fault": "ϟ", "duplicate": "◇", "ignored": "◌"}
+LEGEND = "● stored  ▲ stored, with advice  ■ refused  ◌ ignored  ◇ a repeat  ϟ injected fault  ∅ never sent"
+GLYPHS = {
+    "accepted": "●", "accepted_but": "▲", "rejected": "■", "fault": "ϟ", "duplicate": "◇", "ignored": "◌",
+    "never_sent": "∅",
+}  # fmt: skip
 ATTRIBUTES = 48
 """Characters that the attributes may take; the whole of them is at ``/_sandbox/v1/events``."""
 STAMPS = {
@@ -132,13 +136,6 @@ def _said(row: EventRow) -> str:
     what = finding.explain or finding.message
     advice = finding.fix.split(", ")[0].rstrip(".") if row.verdict == "accepted_but" else ""
     return f"{what}. {advice}." if advice else what
-
-
-def plain(text: str) -> str:
-    """
-    Return text with everything unprintable shown as its code: no escape sequence, no change of direction.
-    """
-    return "".join(char if char.isprintable() else f"⟨U+{ord(char):04X}⟩" for char in text)
 
 
 def cut(text: str, width: int) -> str:

@@ -11,26 +11,36 @@ import asyncio
 import re
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cio_middleware.sandbox import capture, faultspec, jsontext, listing, openapi, waiting
+from cio_middleware.sandbox import capture, faultspec, jsontext, listing, openapi, series, waiting
+from cio_middleware.sandbox.changes import BadCursor
+from cio_middleware.sandbox.detail import detail
 from cio_middleware.sandbox.faults import TooManyRules
 from cio_middleware.sandbox.guards import FULL, NO_STORE, problem
 from cio_middleware.sandbox.guards import shown as _json
+from cio_middleware.sandbox.problems import problems
 from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, TooSlow, chunks, read_body
 from cio_middleware.sandbox.store import DEFAULT_WORKSPACE, Full
+from cio_middleware.sandbox.stream import Streams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from starlette.requests import Request
+    from starlette.types import ASGIApp
 
     from cio_middleware.sandbox.store import Workspace, Workspaces
 
-    Handler = Callable[["Control", Request, Workspace], Awaitable[Response]]
+    Handler = Callable[["Control", Request, Workspace], Awaitable[ASGIApp]]
+
+CLOCK_EXAMPLE = '{"at": 1800000000}'
+WINDOW = {"window": 300, "step": 2}
+"""Seconds of `series`, unless the query says otherwise."""
 
 CAPTURE_SECONDS = 600.0
 SLOW = "the body was not whole in time"
@@ -42,7 +52,10 @@ class BadRequest(ValueError):
     """A control call that cannot be read; the message says what to type."""
 
 
-_UNREADABLE = (BadRequest, TooManyRules, faultspec.BadFault, listing.BadFilter, waiting.BadWait, capture.BadCapture)
+_UNREADABLE = (
+    BadRequest, BadCursor, TooManyRules, faultspec.BadFault, listing.BadFilter, waiting.BadWait, capture.BadCapture,
+    series.BadWindow,
+)  # fmt: skip
 
 
 def routes(workspaces: Workspaces) -> list[Route]:
@@ -56,12 +69,13 @@ class Control:
 
     def __init__(self, workspaces: Workspaces) -> None:
         self._workspaces = workspaces
+        self._streams = Streams(workspaces, _version())
 
-    def answer(self, method: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    def answer(self, method: str, handler: Handler) -> Callable[[Request], Awaitable[ASGIApp]]:
         """Return a Starlette endpoint: find the workspace, and turn what cannot be read into a 400."""
         patience = self._workspaces.house.patience
 
-        async def endpoint(request: Request) -> Response:
+        async def endpoint(request: Request) -> ASGIApp:
             """Answer one call."""
             # A capture says itself where it belongs, and one that is refused leaves no workspace behind.
             looks = method == "GET" or handler is Control.take_in
@@ -70,7 +84,7 @@ class Control:
                 _plain(request)
                 if method != "GET" and handler is not Control.take_in:  # which reads its own, for it may be large
                     request.state.body = await read_body(request.scope, request.receive, patience)
-                return await handler(self, request, select(_selected(request)))
+                return await self._handled(handler, request, select(_selected(request)))
             except _UNREADABLE as error:
                 return problem(HTTPStatus.BAD_REQUEST, "CIO-SBX-005", str(error), "Change the call as said.")
             except Full as full:
@@ -89,6 +103,13 @@ class Control:
                 return reply
 
         return endpoint
+
+    async def _handled(self, handler: Handler, request: Request, workspace: Workspace) -> ASGIApp:
+        before = workspace.faults.document()
+        reply = await handler(self, request, workspace)
+        if before != workspace.faults.document():
+            workspace.faults_changed()
+        return reply
 
     async def health(self, _request: Request, _workspace: Workspace) -> Response:
         """Say that the sandbox is up."""
@@ -132,12 +153,12 @@ class Control:
         return listing.page(workspace, listing.read(query, self._workspaces.house.clock()))
 
     async def event(self, request: Request, workspace: Workspace) -> Response:
-        """Return one event, with what was sent."""
+        """Return one event in full; a row that a later attempt replaced leads to that one."""
         wanted = listing.whole("the number of an event", request.path_params["seq"])
-        row = workspace.events.get(wanted)
+        row = workspace.row(wanted)
         if row is None:
             return _missing(f"there is no event {wanted}, or it is so old that it was dropped")
-        return _json({**row.document(), "sent": row.sent})
+        return _json(detail(workspace, row, str(request.base_url).rstrip("/")))
 
     async def people(self, _request: Request, workspace: Workspace) -> Response:
         """List all profiles, also those that only events have named."""
@@ -201,6 +222,15 @@ class Control:
         access, url = self._workspaces.house.access, str(request.base_url).rstrip("/")
         return _json({"link": url + (access.ticket() if access.token is not None else "/")})
 
+    async def set_clock(self, request: Request, workspace: Workspace) -> Response:
+        """Stop the workspace's clock at a time, or let it go on."""
+        given = _body(request, CLOCK_EXAMPLE)
+        at = given.get("at", "") if isinstance(given, dict) else ""
+        if at is not None and (isinstance(at, bool) or not isinstance(at, int | float) or not 0 <= at < inf):
+            raise BadRequest(f"at is {at!r:.80}. Type Unix seconds, or null: {CLOCK_EXAMPLE}")
+        workspace.frozen_at = at
+        return _json({"at": at})
+
     async def wait(self, request: Request, workspace: Workspace) -> Response:
         """Answer when what is waited for has come, or 408 with what came closest."""
         wish = waiting.read(_body(request, waiting.EXAMPLE))
@@ -209,6 +239,23 @@ class Control:
         if outcome.fulfilled:
             return _json(found)
         return _json({**found, **waiting.explain(workspace, wish)}, HTTPStatus.REQUEST_TIMEOUT)
+
+    async def problems(self, _request: Request, workspace: Workspace) -> Response:
+        """List what went wrong, each kind once; the most frequent first."""
+        items = problems(workspace.events.newest_first(), workspace.now)
+        return _json({"items": items, "total_events": workspace.ledger.verdicts.total()})
+
+    async def series(self, request: Request, workspace: Workspace) -> Response:
+        """Return what came when, as bars, and how fast it was answered."""
+        window, step = (listing.number(request.query_params, name, usual) for name, usual in WINDOW.items())
+        return _json(
+            series.draw(workspace.ledger.tally, workspace.requests.newest_first(), workspace.now, window, step)
+        )
+
+    async def stream(self, request: Request, workspace: Workspace) -> ASGIApp:
+        """Say what changes, as it does, from a cursor on."""
+        since = request.headers.get("last-event-id") or request.query_params.get("since")
+        return self._streams.stream(_selected(request) or workspace.name, since)
 
     async def faults(self, _request: Request, workspace: Workspace) -> Response:
         """List rules and the script, with what they did so far."""
@@ -261,9 +308,13 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{_ROOT}/requests", Control.requests),
     ("GET", f"{_ROOT}/differences", Control.differences),
     ("POST", f"{_ROOT}/reset", Control.reset),
+    ("PUT", f"{_ROOT}/clock", Control.set_clock),
     ("POST", f"{_ROOT}/wait", Control.wait),
     ("POST", f"{_ROOT}/ticket", Control.ticket),
     ("GET", f"{_ROOT}/openapi.json", Control.described),
+    ("GET", f"{_ROOT}/stream", Control.stream),
+    ("GET", f"{_ROOT}/series", Control.series),
+    ("GET", f"{_ROOT}/problems", Control.problems),
     ("GET", f"{_ROOT}/export.ndjson", Control.export),
     ("POST", f"{_ROOT}/import", Control.take_in),
     ("GET", f"{_ROOT}/faults", Control.faults),

@@ -94,8 +94,10 @@ class Emulator:
 
     def plan(self, call: Call) -> Plan:
         """Find out what a request asks for and which fault answers it; the counters of faults move on."""
-        found = find(call.method, call.raw_path)
-        plan = Plan(call, self._workspace(call), time.perf_counter(), found.endpoint)
+        found, workspace = find(call.method, call.raw_path), self._workspace(call)
+        if workspace.frozen_at is not None:
+            call = replace(call, at=workspace.frozen_at)
+        plan = Plan(call, workspace, time.perf_counter(), found.endpoint)
         if isinstance(found, Nowhere):
             return replace(plan, refusal=_nowhere(call, found))
         if found.endpoint.guarded and call.site is None:

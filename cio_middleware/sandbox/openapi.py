@@ -22,6 +22,7 @@ ROOT = "/_sandbox/v1"
 
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
+EVENTS = "text/event-stream"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,10 @@ class Call:
     media: str = JSON
     body_media: str = JSON
     others: dict[int, str] = field(default_factory=dict)
+
+
+def _object(required: str, **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": required.split(), "properties": properties}
 
 
 def _listed(name: str, *required: str) -> dict[str, Any]:
@@ -73,6 +78,10 @@ CALLS: dict[str, Call] = {
         "Answer when what is waited for has come.", "Waited", body="Wish",
         others={408: "It did not come in time; the answer has what came closest."},
     ),
+    "PUT /clock": Call("Stop the workspace's clock at a time, or let it go on.", _object("at"), body=_object("at")),
+    "GET /stream": Call("Follow what changes, as server-sent events.", "Any", ("stream_since",), media=EVENTS),
+    "GET /series": Call("Count by verdict in steps of time.", _object("step from to bars"), ("window", "step")),
+    "GET /problems": Call("Group what went wrong by code, name and field.", _listed("Any", "total_events")),
     "GET /export.ndjson": Call("Save the workspace as a file, without credentials.", "Any", media=NDJSON),
     "POST /import": Call(
         "Fill an empty workspace from such a file, all of it or nothing.", "Mark", body="Any", body_media=NDJSON,
@@ -99,15 +108,14 @@ PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
     "good": ("Only what was stored, or only what was lost.", {"type": "string", "enum": ["true", "false"]}),
     "since": ("Only rows after this number.", _NUMBER),
     "before": ("Only rows before this number: the `next` of the page before.", _NUMBER),
+    "stream_since": ("The `stream_cursor` of a list; the stream goes on from there.", {"type": "string"}),
+    "window": ("So many seconds back.", _NUMBER),
+    "step": ("Seconds of one bar.", _NUMBER),
     "limit": ("So many at most, the newest.", _NUMBER),
 }
 
 _TEXT = {"type": "string"}
 _ANY: dict[str, Any] = {}
-
-
-def _object(required: str, **properties: Any) -> dict[str, Any]:
-    return {"type": "object", "required": required.split(), "properties": properties}
 
 
 _ROW = {"$ref": "#/components/schemas/EventRow"}
@@ -136,7 +144,6 @@ SCHEMAS: dict[str, dict[str, Any]] = {
             "description": "When `q` finds nothing: how many events each of its terms finds alone.",
         },
     ),
-    "Event": {"allOf": [_ROW, _object("sent")]},
     "Person": _object(
         "key cio_id identified identifiers attributes devices relationships segments events merged",
         identifiers={"type": "object", "additionalProperties": _TEXT},
@@ -202,7 +209,7 @@ def _operation(method: str, path: str, said: Call) -> dict[str, Any]:
 
 def _parameter(name: str) -> dict[str, Any]:
     says, schema = PARAMETERS[name]
-    return {"name": name, "in": "query", "description": says, "schema": schema}
+    return {"name": name.removeprefix("stream_"), "in": "query", "description": says, "schema": schema}
 
 
 def _named(schema: str | dict[str, Any]) -> dict[str, Any]:
@@ -220,6 +227,9 @@ def _rows() -> dict[str, dict[str, Any]]:
     row["properties"] |= {"good": {"type": ["boolean", "null"]}, "attempts": _NUMBER, "context": _ANY}
     # A list shows a row whole, with its defaults; only a capture of another version may lack what has one.
     row["required"] = [*row["properties"]]
+    # In the single view the request is there as a whole, and the context is what the client said besides.
+    whole = {name: said for name, said in row["properties"].items() if name != "request"}
+    found["Event"] = {"type": "object", "required": [*row["properties"], "sent"], "properties": whole}
     return found
 
 

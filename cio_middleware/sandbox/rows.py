@@ -15,6 +15,11 @@ from cio_middleware.sandbox.verdicts import Finding, Verdict
 
 SHOWN_ATTEMPTS = 50
 """Attempts of one row that a list shows, the newest; the row itself, asked for by its number, shows all."""
+LOST = frozenset({"invalid_event", "event_too_large", "queue_full", "breaker_open"})
+"""
+Reasons of the client's for which an event that was never sent is bad news. The others are what somebody wanted: no
+consent, a sample, a person who is not known.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +39,7 @@ class EventRow:
         size: Bytes of the item or the body.
         strict: True where warnings make an event bad.
         sent: The item or the body as parsed.
+        drop_reason: Why the client never sent it, in its own words.
     """
 
     seq: int
@@ -59,15 +65,20 @@ class EventRow:
     size: int = 0
     strict: bool = False
     sent: Any = None
+    drop_reason: str | None = None
 
     @property
     def good(self) -> bool | None:
-        """True for what is stored, False for what is lost, None for what says nothing about the caller."""
-        return self.verdict.judged(strict=self.strict)
+        """True for what is stored, False for what is lost by mistake, None for what says nothing about the caller."""
+        return False if self.drop_reason in LOST else self.verdict.judged(strict=self.strict)
 
     @property
-    def _outcome(self) -> tuple[int, str | None]:
-        return len(self.statuses), self.attempts_log[-1].label if self.attempts_log else None
+    def headline(self) -> str:
+        """What became of it, in a sentence."""
+        label = self.attempts_log[-1].label if self.attempts_log else None
+        if self.drop_reason is not None:
+            return f"never sent: {self.drop_reason.replace('_', ' ')}"
+        return headline(self.verdict, (len(self.statuses), label), (*self.errors, *self.warnings))
 
     @property
     def took_ms(self) -> float | None:
@@ -84,7 +95,7 @@ class EventRow:
         row["attempts"] = len(self.statuses)
         row["attempts_log"] = [attempt.document() for attempt in self.attempts_log[-SHOWN_ATTEMPTS:]]
         row["took_ms"] = self.took_ms
-        row["headline"] = headline(self.verdict, self._outcome, (*self.errors, *self.warnings))
+        row["headline"] = self.headline
         for name in ("errors", "warnings"):
             row[name] = [finding.document() for finding in row[name]]
         return row

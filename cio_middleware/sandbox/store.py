@@ -128,6 +128,7 @@ class Workspace:
         self.seq = 0
         self.faults = Faults()
         self.bell = Bell()
+        self.frozen_at: float | None = None
         self._house = house
         self._requests_numbered = 0
         self._empty()
@@ -137,6 +138,7 @@ class Workspace:
         self.people = People(capacity.people, capacity.moments)
         self.objects: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
         self.ledger = Ledger(capacity.events, capacity.size, capacity.names, strict=self._house.strict)
+        self.contexts: dict[str, dict[str, Any]] = {}
         self._seen: Latest[str] = Latest(capacity.ids)
         self._attempts = Attempts(capacity.tries, capacity.statuses)
 
@@ -154,6 +156,11 @@ class Workspace:
     def requests(self) -> Ring[RequestRow]:
         """The requests."""
         return self.ledger.requests
+
+    @property
+    def now(self) -> float:
+        """The time in this workspace, in Unix seconds."""
+        return self._house.clock() if self.frozen_at is None else self.frozen_at
 
     @property
     def memory(self) -> Memory:
@@ -183,10 +190,21 @@ class Workspace:
         """True when nothing would be lost with it: no request came, no fault is set and nobody waits."""
         return not self.ledger.requested and self.faults.none_set and not self.bell.awaited
 
+    def request(self, name: str) -> RequestRow | None:
+        """Return the request with this id, if it is kept."""
+        return next((row for row in self.requests.newest_first() if row.id == name), None)
+
+    def row(self, seq: int) -> EventRow | None:
+        """Return the row with this number, or the one that took its place."""
+        return self.events.get(seq) or next((row for row in self.events.newest_first() if seq in row.replaces), None)
+
     def reset(self) -> None:
         """
-        Forget everything and put all faults away; numbers go on, so an old cursor never points at a new row.
+        Forget everything, put all faults away and let the clock go on.
+
+        Numbers go on as well, so an old cursor never points at a new row.
         """
+        self.frozen_at = None
         self.faults.clear()
         self._empty()
         self.changes.begin_epoch()
@@ -256,6 +274,11 @@ class Workspace:
     def keep(self, row: EventRow) -> None:
         """Keep a row that no request brought, and wake whoever waits; its number comes from `next_seq`."""
         self._keep(row)
+        self.bell.ring()
+
+    def faults_changed(self) -> None:
+        """Tell whoever looks on that the faults are not what they were."""
+        self.changes.note("fault")
         self.bell.ring()
 
     def next_seq(self) -> int:
@@ -330,6 +353,7 @@ class Workspaces:
     def __init__(self, house: House | None = None) -> None:
         self.house = house or House()
         self.started_at = self.house.clock()
+        self.opened = Bell()
         self._epoch = int(self.started_at * 1000)  # so that no cursor of an earlier start means anything now
         self._open: dict[str, Workspace] = {}
 
@@ -351,7 +375,10 @@ class Workspaces:
             if unused is None:
                 raise Full(f"the sandbox has {len(self._open)} workspaces, one for each site id, and keeps no more")
             del self._open[unused.name]
-        return self._open.setdefault(workspace.name, workspace)
+        if workspace.name not in self._open:
+            self._open[workspace.name] = workspace
+            self.opened.ring()
+        return workspace
 
     def peek(self, name: str | None) -> Workspace:
         """

@@ -28,7 +28,7 @@ KNOWN = 200_000
 _APART = frozenset(" \t\n\r\v\f@\"'<>()[]{},;:/\\|?&=#")
 """What no address has in it, so that none is looked for across it."""
 
-_AT = re.compile("@|%40")
+_AT = re.compile(r"@|%40|\\+u0040")
 _LABEL = r"[^\s@\"'<>()\[\]{},;:/\\|?&=#%.]"
 _DOMAIN = re.compile(
     rf"(?:{_LABEL}{{1,63}}+\.){{1,10}}+{_LABEL}{{2,63}}+|(?:{_LABEL}{{1,63}}+\.){{1,9}}{_LABEL}{{2,63}}+"
@@ -97,7 +97,7 @@ class Veil:
             domain = _DOMAIN.match(text, at.end())
             if at.start() < end or start == at.start() or domain is None:
                 continue
-            parts += [text[end:start], self._mask(unquote(text[start : domain.end()]))]
+            parts += [text[end:start], self._mask(unquote(_AT.sub("@", text[start : domain.end()])))]
             end = domain.end()
         return "".join([*parts, text[end:]])
 

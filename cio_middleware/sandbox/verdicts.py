@@ -23,6 +23,8 @@ class Verdict(StrEnum):
     """Refused with 4xx, or listed in a 207."""
     FAULT = "fault"
     """An injected fault answered; nothing was stored."""
+    NEVER_SENT = "never_sent"
+    """The client said that it gave this one up before any request was made of it."""
 
     @property
     def stored(self) -> bool:
@@ -31,8 +33,12 @@ class Verdict(StrEnum):
 
     @property
     def good(self) -> bool | None:
-        """True for what is stored, False for what is lost, None for what says nothing about the caller."""
-        if self in {Verdict.DUPLICATE, Verdict.FAULT}:
+        """
+        True for what is stored, False for what is lost, None for what says nothing about the caller.
+
+        What was never sent may have been meant so, or not: its row knows.
+        """
+        if self in {Verdict.DUPLICATE, Verdict.FAULT, Verdict.NEVER_SENT}:
             return None
         return self.stored
 

@@ -146,6 +146,11 @@ def explain(workspace: Workspace, wish: Wish) -> dict[str, Any]:
         "near_misses": nearest(wish.match, missed),
         "hint": _hint(wish.match, rows),
         "seen": seen,
+        "never_sent": [
+            {"seq": row["seq"], "kind": row["kind"], "name": row["name"], "drop_reason": row["drop_reason"]}
+            for row in rows
+            if row["verdict"] == "never_sent"
+        ],
         "total": len(rows),
     }
 

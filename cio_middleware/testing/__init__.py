@@ -10,7 +10,28 @@ Test doubles for applications: a local Customer.io, and a handle to look into it
 
 from __future__ import annotations
 
-from cio_middleware.testing._seen import SeenAttempt, SeenEvent, SeenFault, SeenFinding, SeenPerson, SeenRequest
+from cio_middleware.testing._seen import (
+    SeenAttempt,
+    SeenEvent,
+    SeenFault,
+    SeenFinding,
+    SeenPerson,
+    SeenProblem,
+    SeenRequest,
+)
+from cio_middleware.testing.awaited import AsyncSandbox
+from cio_middleware.testing.memory import MemorySandbox
 from cio_middleware.testing.sandbox import Sandbox
 
-__all__ = ["Sandbox", "SeenAttempt", "SeenEvent", "SeenFault", "SeenFinding", "SeenPerson", "SeenRequest"]
+__all__ = [
+    "AsyncSandbox",
+    "MemorySandbox",
+    "Sandbox",
+    "SeenAttempt",
+    "SeenEvent",
+    "SeenFault",
+    "SeenFinding",
+    "SeenPerson",
+    "SeenProblem",
+    "SeenRequest",
+]

@@ -1,5 +1,5 @@
 """
-What a test sees of a sandbox: frozen values read from its JSON, and the text of an assertion that failed.
+What a test sees of a sandbox: frozen values read from its JSON.
 """
 
 from __future__ import annotations
@@ -10,10 +10,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-SHOWN = 5
-"""Events that a failure names, and names of people that a `KeyError` lists."""
-SHOWN_TEXT = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +22,11 @@ class SeenFinding:
     message: str
     explain: str
     fix: str
+
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Self:
+        """Read one from the sandbox's JSON."""
+        return cls(**{name: item.get(name, "") for name in cls.__slots__})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,7 @@ class SeenEvent:
         replaces: The numbers of earlier rows of this event, which a fault had refused; this one took their place.
         took_ms: From the first attempt's arrival to the last one's answer.
         headline: What became of it, in a sentence.
+        drop_reason: Why it was never sent, in the words of `DropReason`.
     """
 
     seq: int
@@ -111,16 +113,17 @@ class SeenEvent:
     replaces: tuple[int, ...] = ()
     took_ms: float | None = None
     headline: str = ""
+    drop_reason: str | None = None
 
     @classmethod
     def of(cls, item: Mapping[str, Any]) -> Self:
         """Read one from the sandbox's JSON."""
-        values = {name: item[name] for name in cls.__slots__}
+        values: dict[str, Any] = {name: item.get(name) for name in cls.__slots__}
         for name in ("errors", "warnings"):
-            values[name] = tuple(SeenFinding(**finding) for finding in values[name])
-        values["attempts_log"] = tuple(SeenAttempt(**attempt) for attempt in values["attempts_log"])
+            values[name] = tuple(SeenFinding.of(finding) for finding in item[name])
+        values["attempts_log"] = tuple(SeenAttempt(**attempt) for attempt in item.get("attempts_log", ()))
         for name in ("statuses", "replaces"):
-            values[name] = tuple(values[name])
+            values[name] = tuple(item.get(name, ()))
         return cls(**values)
 
 
@@ -211,57 +214,21 @@ class SeenFault:
         return cls(**{name: item[name] for name in cls.__slots__})
 
 
-def nothing_matched(wish: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
-    """Return the text of a failed wait: what was expected, what matched, what came closest, what else was seen."""
-    lines = [f"{_headline(wish, answer)}  {_wanted(wish['match'])}"]
-    lines += [_found(row) for row in answer["matched"][:SHOWN]]
-    if len(answer["matched"]) > SHOWN:
-        lines.append(f"  and {len(answer['matched']) - SHOWN} more")
-    if answer["near_misses"]:
-        lines.append(f"Closest ({len(answer['near_misses'])} of {answer['total']} seen):")
-        lines += [_near(miss) for miss in answer["near_misses"]]
-    if answer["hint"]:
-        lines.append(answer["hint"])
-    if answer["seen"]:
-        seen = ", ".join(
-            f"#{row['seq']} {row['name'] or row['kind']} {row['person'] or ''}".strip() for row in answer["seen"]
-        )
-        lines.append(f"Seen: {seen}")
-    return "\n".join(lines)
+@dataclass(frozen=True, slots=True)
+class SeenProblem:
+    """What is wrong with `count` operations: one code, one name, one field."""
 
+    code: str
+    name: str | None
+    field: str
+    count: int
+    verdict: str
+    message: str
+    explain: str
+    fix: str
 
-def _headline(wish: Mapping[str, Any], answer: Mapping[str, Any]) -> str:
-    found = len(answer["matched"])
-    expected = next((f"{name}={wish[name]}" for name in ("exactly", "at_most", "count") if name in wish), None)
-    if expected is None:
-        return f"No event matched within {wish['timeout_ms'] / 1000:.1f} s:"
-    return f"{found} events matched within {answer['waited_ms'] / 1000:.1f} s, expected {expected}:"
-
-
-def _wanted(match: Mapping[str, Any]) -> str:
-    words = [str(match["name"])] if "name" in match else []
-    words += [f"{key}={value}" for key, value in match.items() if key not in {"name", "data", "good"}]
-    words += [f"data ⊇ {json.dumps(match['data'], ensure_ascii=False)}"] if "data" in match else []
-    return "  ".join(words)
-
-
-def _found(row: Mapping[str, Any]) -> str:
-    given = row["data"]
-    if isinstance(given, dict):
-        given = {name: value for name, value in given.items() if name != "context" and not name.startswith("_")}
-    text = json.dumps(given, ensure_ascii=False)
-    return (
-        f"  #{row['seq']} {row['name'] or row['kind']}  {row['person'] or ''}  {row['verdict']}   {text[:SHOWN_TEXT]}"
-    )
-
-
-def _near(miss: Mapping[str, Any]) -> str:
-    event = miss["event"]
-    diffs = "; ".join(f"{path}: expected {_shown(expected)}, got {_shown(got)}" for path, expected, got in miss["diff"])
-    what = f"#{event['seq']} {event['name'] or event['kind']}"
-    return f"  {what}  {event['person'] or ''}  {event['verdict']}   {diffs}"
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return f"{text} (string)" if isinstance(value, str) and value.replace(".", "", 1).isdigit() else text
+    @classmethod
+    def of(cls, item: Mapping[str, Any]) -> Self:
+        """Read one from the sandbox's JSON."""
+        values: dict[str, Any] = {name: item.get(name) for name in cls.__slots__}
+        return cls(**values)

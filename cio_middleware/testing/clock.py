@@ -1,10 +1,15 @@
 """
-A clock that stands still until a test moves it.
+Clocks for tests: one that stands still until a test moves it, and one that a test may stop.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Self
+
+from cio_middleware._ids import SystemClock
 
 
 class ManualClock:
@@ -47,3 +52,52 @@ class ManualClock:
         """Set the wall clock forward or back, as NTP does; the monotonic clock does not notice."""
         with self._lock:
             self._time += seconds
+
+
+class FreezableClock:
+    """The machine's clock, whose time of day can be stopped; waits and deadlines go on as ever."""
+
+    monotonic = staticmethod(SystemClock.monotonic)
+    sleep = staticmethod(SystemClock.sleep)
+    wait = staticmethod(SystemClock.wait)
+
+    def __init__(self) -> None:
+        self._at: float | None = None
+        self._thaw: Callable[[], object] = lambda: None
+
+    def time(self) -> float:
+        """Seconds since the epoch."""
+        at = self._at
+        return SystemClock.time() if at is None else at
+
+    def freeze(self, at: float, thaw: Callable[[], object]) -> Self:
+        """Stop at a time, in Unix seconds; `thaw` is called when it goes on."""
+        self._at, self._thaw = at, thaw
+        return self
+
+    def thaw(self) -> None:
+        """Go on; do nothing while it goes."""
+        if self._at is None:
+            return
+        self._at, thaw = None, self._thaw
+        thaw()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thaw()
+
+
+def seconds_of(at: float | datetime) -> float:
+    """
+    A time in Unix seconds.
+
+    Raises:
+        ValueError: for a datetime that does not say in which zone it is.
+    """
+    if not isinstance(at, datetime):
+        return float(at)
+    if at.tzinfo is None:
+        raise ValueError(f"{at} has no time zone. Type datetime(..., tzinfo=UTC)")
+    return at.timestamp()

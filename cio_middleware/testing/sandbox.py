@@ -7,28 +7,36 @@ one elsewhere.
 
 from __future__ import annotations
 
-import ssl
+import time
+import weakref
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import quote
 
 import httpx
 
-from cio_middleware.testing._seen import SHOWN, SeenEvent, SeenFault, SeenPerson, SeenRequest, nothing_matched
+from cio_middleware._default import _DEFAULT
+from cio_middleware.exceptions import ClosedError
+from cio_middleware.testing._failure import nothing_matched
+from cio_middleware.testing._look import Look, _demand
+from cio_middleware.testing._seen import SeenEvent
+from cio_middleware.testing.clock import FreezableClock, seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import datetime
 
+    from cio_middleware._client import Client
     from cio_middleware.sandbox.server import SandboxServer
     from cio_middleware.sandbox.store import House
 
 SITE_ID = "dev"
 API_KEY = "dev-key"
-EVERYTHING = "1000000000"
+PACE = {"flush_interval": 0.05, "retry_base": 0.05}
+"""Settings with which a test does not wait for batches to fill."""
 
 
-class Sandbox:
+class Sandbox(Look):
     """
     One workspace of a sandbox. Every look at a sandbox that does not answer raises `ConnectionError` with its URL.
 
@@ -36,25 +44,27 @@ class Sandbox:
         url: Where the sandbox listens.
         site_id: The workspace. Workspaces share nothing, so one for each test lets tests share a server.
         server: The server behind it, when this process started one; `start` and `stop` need it.
+
+    Attributes:
+        timeout: Seconds that waits take unless they say otherwise.
+        watch: What a failure says to type or open for a look; the URL by default.
+        clock: What a client takes as `clock` to follow `freeze_time`.
     """
 
-    def __init__(self, url: str, site_id: str = SITE_ID, server: SandboxServer | None = None) -> None:
-        self.url = url
-        self.site_id = site_id
+    def __init__(
+        self,
+        url: str,
+        site_id: str = SITE_ID,
+        server: SandboxServer | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        super().__init__(url, site_id, transport)
+        self.timeout = 2.0
+        self.watch = f"{url}/?workspace={site_id}"
+        self.clock = FreezableClock()
         self._server = server
-        # trust_env off: a proxy set in the environment must not come between a test and this machine.
-        self._http = httpx.Client(
-            base_url=f"{url}/_sandbox/v1",
-            headers={"X-Cio-Sandbox": "1"},
-            params={"workspace": site_id},
-            timeout=70,
-            trust_env=False,
-            verify=ssl.SSLContext(
-                ssl.PROTOCOL_TLS_CLIENT
-            ),  # never used, and reading the system's certificates takes 20 ms
-        )
-        self.faults = Faults(self._call)
-        self.people = People(self._call)
+        self._clients: weakref.WeakSet[Client] = weakref.WeakSet()
 
     @classmethod
     @contextmanager
@@ -97,60 +107,15 @@ class Sandbox:
         """What a client needs to reach this workspace: site_id, api_key and base_url."""
         return {"site_id": self.site_id, "api_key": API_KEY, "base_url": self.url}
 
-    def events(
-        self,
-        name: str | None = None,
-        *,
-        person: str | None = None,
-        kind: str | None = None,
-        verdict: str | None = None,
-        since: int = 0,
-    ) -> list[SeenEvent]:
-        """
-        Return what arrived, oldest first.
-
-        Args:
-            name: The event's name; ``*`` and ``?`` are wildcards.
-            person: What the person is called, or any identifier as it was sent.
-            kind: ``event``, ``identify``, ``page`` and so on.
-            verdict: ``accepted``, ``accepted_but``, ``ignored``, ``duplicate``, ``rejected`` or ``fault``.
-            since: Only after this number; see `cursor`.
-        """
-        wanted = {"name": name, "person": person, "kind": kind, "verdict": verdict, "since": since}
-        return self._listed("/events", wanted)
+    @property
+    def client_kwargs(self) -> dict[str, Any]:
+        """The same for a test, with a pace at which nobody waits: for `Settings`, `configure` or `Client.from_env`."""
+        return {**self.settings, **PACE}
 
     @property
-    def good(self) -> list[SeenEvent]:
-        """Everything that was stored, oldest first."""
-        return self._listed("/good", {})
-
-    @property
-    def bad(self) -> list[SeenEvent]:
-        """Everything that was rejected or ignored, oldest first; each has `errors`."""
-        return self._listed("/bad", {})
-
-    @property
-    def cursor(self) -> int:
-        """The number of the newest event; `events` and `wait_for` take it as `since`."""
-        return int(self.summary()["cursor"])
-
-    def count(self, name: str) -> int:
-        """Return how many events of this name were stored since the last reset; repeats are not."""
-        counts = self.summary()["by_name"].get(name, {})
-        return int(counts.get("accepted", 0)) + int(counts.get("accepted_but", 0))
-
-    def duplicates(self, name: str) -> int:
-        """Return how many repeats of events of this name were ignored, since the last reset."""
-        return int(self.summary()["by_name"].get(name, {}).get("duplicate", 0))
-
-    def summary(self) -> dict[str, Any]:
-        """Return the counters of the workspace."""
-        return dict(self._call("GET", "/summary"))
-
-    def requests(self) -> list[SeenRequest]:
-        """Return the requests that arrived, oldest first, without their credentials."""
-        items = self._call("GET", "/requests", params={"limit": EVERYTHING})["items"]
-        return [SeenRequest.of(item) for item in reversed(items)]
+    def env(self) -> dict[str, str]:
+        """The same as environment variables, for an app in a process of its own."""
+        return {f"CUSTOMERIO_{name.upper()}": str(value) for name, value in self.client_kwargs.items()}
 
     def wait_for(
         self,
@@ -161,7 +126,7 @@ class Sandbox:
         data: Mapping[str, Any] | None = None,
         verdict: str | None = None,
         since: int = 0,
-        timeout: float = 2.0,
+        timeout: float | None = None,
     ) -> SeenEvent:
         """
         Wait until an event was stored that matches, and return the newest.
@@ -173,16 +138,35 @@ class Sandbox:
             data: A part of its data; values may be operators such as ``{"$gt": 1}``.
             verdict: What became of it; None means stored.
             since: Only after this number; see `cursor`.
-            timeout: Seconds; what has arrived already counts.
+            timeout: Seconds; what has arrived already counts. None means `timeout` of the handle.
 
         Raises:
             AssertionError: with the events that came closest.
         """
         __tracebackhide__ = True  # pytest then points at the line of the test
-        stated = {"name": name, "person": person, "kind": kind, "data": data and dict(data), "verdict": verdict}
-        match = {key: value for key, value in stated.items() if value is not None}
-        expected = match if verdict else {**match, "good": True}
+        expected = _expected(name=name, person=person, kind=kind, data=data and dict(data), verdict=verdict)
         return self.wait(expected, timeout=timeout, since=since)[-1]
+
+    def wait_for_all(
+        self, *wanted: str | Mapping[str, Any], since: int = 0, timeout: float | None = None
+    ) -> list[SeenEvent]:
+        """
+        Wait until each of these was stored, in any order, and return the newest of each.
+
+        Args:
+            wanted: Names, or what `wait_for` takes by name: ``{"name": "paid", "person": "ada"}``.
+            since: Only after this number.
+            timeout: Seconds for all of them together.
+
+        Raises:
+            AssertionError: for the first one that did not come.
+        """
+        __tracebackhide__ = True
+        end = time.monotonic() + (self.timeout if timeout is None else timeout)
+        stated = [{"name": one} if isinstance(one, str) else one for one in wanted]
+        return [
+            self.wait(_expected(**one), since=since, timeout=max(0.0, end - time.monotonic()))[-1] for one in stated
+        ]
 
     def wait(
         self,
@@ -192,7 +176,7 @@ class Sandbox:
         exactly: int | None = None,
         at_most: int | None = None,
         since: int = 0,
-        timeout: float = 2.0,
+        timeout: float | None = None,
         settle: float = 0.0,
     ) -> list[SeenEvent]:
         """
@@ -204,22 +188,50 @@ class Sandbox:
             exactly: So many, and no more within `settle`.
             at_most: No more within `settle`.
             since: Only after this number.
-            timeout: Seconds to wait for them.
+            timeout: Seconds to wait for them; None means `timeout` of the handle.
             settle: Seconds to watch for one too many.
 
         Raises:
             AssertionError: with the events that came closest.
         """
         __tracebackhide__ = True
+        timeout = self.timeout if timeout is None else timeout
         stated = {"count": count, "exactly": exactly, "at_most": at_most, "since": since}
         body = {"match": dict(match), "timeout_ms": timeout * 1000, "settle_ms": settle * 1000}
         body |= {key: value for key, value in stated.items() if value is not None}
         reply = self._ask("POST", "/wait", json=body)
         answer = reply.json()
         if reply.status_code == httpx.codes.REQUEST_TIMEOUT:
-            raise AssertionError(nothing_matched(body, answer))
+            raise AssertionError(nothing_matched(body, answer, self.watch))
         _demand(reply)
-        return [SeenEvent.of(item) for item in answer["matched"]]
+        return self._looked(SeenEvent.of(item) for item in answer["matched"])
+
+    def assert_tracked(
+        self,
+        name: str,
+        *,
+        person: str | None = None,
+        data: Mapping[str, Any] | None = None,
+        times: int | None = None,
+        since: int = 0,
+    ) -> SeenEvent:
+        """
+        Send what is queued, and assert that such an event was stored. Returns the newest.
+
+        Args:
+            name: Its exact name.
+            person: What the person it went to is called.
+            data: A part of its data.
+            times: Exactly so often; None means once or more.
+            since: Only after this number.
+
+        Raises:
+            AssertionError: with the events that came closest.
+        """
+        __tracebackhide__ = True
+        self.flush()
+        expected = _expected(name=name, person=person, data=data and dict(data))
+        return self.wait(expected, exactly=times, since=since, timeout=0.0)[-1]
 
     def assert_not_tracked(self, name: str, *, person: str | None = None, settle: float = 0.1) -> None:
         """
@@ -232,9 +244,39 @@ class Sandbox:
         whose = {} if person is None else {"person": person}
         self.wait({"name": name, "good": True, **whose}, count=0, settle=settle)
 
-    def reset(self) -> None:
-        """Forget everything in this workspace, and put its faults away."""
-        self._call("POST", "/reset")
+    def attach(self, client: Client) -> Client:
+        """Have `flush` flush this client, too. Returns it."""
+        self._clients.add(client)
+        return client
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """
+        Send what the attached clients hold, and the process's default client if it sends here.
+
+        Returns:
+            True when nothing that was captured before is pending any more.
+        """
+        clients = set(self._clients)
+        if (default := _DEFAULT.client) is not None and self._is_mine(default):
+            clients.add(default)
+        settled = True
+        for client in clients:
+            try:
+                settled = client.flush(timeout) and settled
+            except ClosedError:  # and so all of it is settled
+                continue
+        return settled
+
+    def freeze_time(self, at: float | datetime) -> FreezableClock:
+        """
+        Stop the clock of this workspace, and of the clients that were made with `clock`, at a time.
+
+        It goes on at the end of a `with`, and at the latest at the end of the fixture. Waits and retries take as long
+        as ever.
+        """
+        seconds = seconds_of(at)
+        self._call("PUT", "/clock", json={"at": seconds})
+        return self.clock.freeze(seconds, thaw=lambda: self._call("PUT", "/clock", json={"at": None}))
 
     def stop(self) -> None:
         """Begin an outage: every connection is reset and the port is closed; what was stored stays."""
@@ -244,114 +286,23 @@ class Sandbox:
         """End an outage, on the same port."""
         self._owned().start()
 
-    def close(self) -> None:
-        """Close the connections of this handle; the server runs on."""
-        self._http.close()
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _is_mine(self, client: Client) -> bool:
+        settings = client.settings
+        return settings.site_id == self.site_id and (settings.base_url or "").rstrip("/") == self.url
+
     def _owned(self) -> SandboxServer:
         if self._server is None:
             raise RuntimeError("this sandbox was started elsewhere, and can only be stopped there")
         return self._server
 
-    def _listed(self, path: str, wanted: Mapping[str, Any]) -> list[SeenEvent]:
-        params = {key: value for key, value in wanted.items() if value is not None}
-        items = self._call("GET", path, params={**params, "limit": EVERYTHING})["items"]
-        return [SeenEvent.of(item) for item in reversed(items)]
 
-    def _call(self, method: str, path: str, **options: Any) -> Any:
-        reply = self._ask(method, path, **options)
-        _demand(reply)
-        return reply.json()
-
-    def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            return self._http.request(method, path, **options)
-        except httpx.TransportError as error:
-            message = (
-                f"no sandbox answers at {self.url} ({type(error).__name__}). Is it running? cio-middleware sandbox"
-            )
-            raise ConnectionError(message) from error
-
-
-class Faults:
-    """The levers of one workspace."""
-
-    def __init__(self, call: Any) -> None:
-        self._call = call
-
-    def script(self, steps: list[str], *, match: Mapping[str, Any] | None = None) -> None:
-        """
-        Answer the next requests with these steps, one each.
-
-        Args:
-            steps: Such as ``["429;retry_after=1", "ack_lost", "ok*"]``; a last step with ``*`` repeats, after
-                another one all is normal.
-            match: Which requests take a step, such as ``{"endpoint": "track.v2.batch"}``; None means all.
-        """
-        self._call("PUT", "/faults/script", json={"steps": steps, "match": match})
-
-    def rule(
-        self,
-        *,
-        do: Mapping[str, Any],
-        match: Mapping[str, Any] | None = None,
-        when: Mapping[str, Any] | None = None,
-        label: str = "",
-    ) -> str:
-        """Add a rule after the others, and return its id; the sandbox's reference lists what may be said."""
-        answer = self._call("POST", "/faults", json={"do": do, "match": match, "when": when, "label": label})
-        return str(answer["id"])
-
-    def rules(self) -> list[SeenFault]:
-        """Return the rules, with how many requests each has seen and hit."""
-        return [SeenFault.of(item) for item in self._call("GET", "/faults")["rules"]]
-
-    def clear(self) -> None:
-        """Put every fault away."""
-        self._call("DELETE", "/faults")
-
-
-class People:
-    """The profiles of one workspace, by id, email, phone, cio_id or anonymous id."""
-
-    def __init__(self, call: Any) -> None:
-        self._call = call
-
-    def __getitem__(self, key: str) -> SeenPerson:
-        if (found := self._find(key)) is None:
-            raise KeyError(f"nobody here is called {key!r}; {self._here()}")
-        return found
-
-    def __contains__(self, key: str) -> bool:
-        return self._find(key) is not None
-
-    def __iter__(self) -> Iterator[SeenPerson]:
-        return (SeenPerson.of(item) for item in self._call("GET", "/people")["items"])
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def _find(self, key: str) -> SeenPerson | None:
-        try:
-            return SeenPerson.of(self._call("GET", f"/people/{quote(key, safe='')}"))
-        except LookupError:
-            return None
-
-    def _here(self) -> str:
-        keys = [person.key for person in self]
-        more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
-        return f"here: {', '.join(keys[:SHOWN])}{more}" if keys else "nobody is here at all"
-
-
-def _demand(reply: httpx.Response) -> None:
-    if reply.status_code == httpx.codes.NOT_FOUND:
-        raise LookupError(reply.json()["error"]["message"])
-    if reply.is_error:
-        error = reply.json()["error"]
-        raise ValueError(f"{error['message']} {error['fix']}")
+def _expected(**stated: Any) -> dict[str, Any]:
+    """A match of a stored row; with a verdict, of one that it is said of."""
+    match = {key: value for key, value in stated.items() if value is not None}
+    return match if "verdict" in match else {**match, "good": True}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from fastapi import Depends, FastAPI
 from flask import Flask
@@ -12,6 +15,8 @@ from starlette.testclient import TestClient
 
 import cio_middleware as cio
 from cio_middleware.asgi import CustomerIOMiddleware
+
+pytest_plugins = ["pytester"]
 
 
 def test_a_decorator_above_a_route_never_fires(client):
@@ -78,3 +83,12 @@ def test_a_visitor_without_cookie_and_person_is_dropped_with_a_reason(client):
         browser.post("/orders")
 
     assert client.stats().dropped == {"no_identity": 1}
+
+
+def test_the_tests_of_the_page_pass(pytester, monkeypatch):
+    """A reader who types the page on testing into a file and runs pytest sees three tests pass."""
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "test-your-app.md").read_text("utf-8")
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")
+    pytester.makepyfile("\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)))
+    pytester.runpytest_subprocess("-p", "no:cacheprovider", timeout=60).assert_outcomes(passed=3)
