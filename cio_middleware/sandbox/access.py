@@ -38,6 +38,7 @@ class Access:
         hosts: More names by which the sandbox may be called, each with a port or for any port.
         origins: Web origins whose pages may call it; the browser is told so.
         token: What every call must bring; ``auto`` makes one up, None asks for nothing.
+        webhook_hosts: Hosts beside this machine that a webhook may be sent to, each with a port or for any port.
 
     Raises:
         ConfigurationError: for a name, an origin or a token that cannot be one, with what to type.
@@ -46,13 +47,15 @@ class Access:
     hosts: tuple[str, ...] = ()
     origins: tuple[str, ...] = ()
     token: str | None = field(default=None, repr=False)
+    webhook_hosts: tuple[str, ...] = ()
     _tickets: list[str] = field(default_factory=list, repr=False)
     _session: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
 
     def __post_init__(self) -> None:
-        for host in self.hosts:
-            if not _NAME.fullmatch(_PORT.sub("", host)):
-                raise ConfigurationError(f"{host!r:.80} is no host name. Type for example: --allow-host sandbox.local")
+        for option, hosts in {"--allow-host": self.hosts, "--allow-webhook-host": self.webhook_hosts}.items():
+            for host in hosts:
+                if not _NAME.fullmatch(_PORT.sub("", host)):
+                    raise ConfigurationError(f"{host!r:.80} is no host name. Type for example: {option} sandbox.local")
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
                 raise ConfigurationError(

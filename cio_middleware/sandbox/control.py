@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cio_middleware.sandbox import capture, faultspec, jsontext, listing, openapi, series, waiting
+from cio_middleware.sandbox import capture, faultspec, jsontext, listing, openapi, series, waiting, webhooks
 from cio_middleware.sandbox.changes import BadCursor
 from cio_middleware.sandbox.detail import detail
 from cio_middleware.sandbox.faults import TooManyRules
@@ -54,6 +54,7 @@ class BadRequest(ValueError):
 
 _UNREADABLE = (
     BadRequest, BadCursor, TooManyRules, faultspec.BadFault, listing.BadFilter, waiting.BadWait, capture.BadCapture,
+    webhooks.BadWebhook,
     series.BadWindow,
 )  # fmt: skip
 
@@ -217,6 +218,12 @@ class Control:
         """Return the description of these calls, for tools that read OpenAPI."""
         return _json(openapi.document(_version()))
 
+    async def webhook(self, request: Request, _workspace: Workspace) -> Response:
+        """Send an app a signed reporting webhook, and say what it answered."""
+        given, house = _body(request, webhooks.EXAMPLE), self._workspaces.house
+        sent = webhooks.compose(given, house.clock(), house.access.webhook_hosts)
+        return _json(await webhooks.deliver(sent))
+
     async def ticket(self, request: Request, _workspace: Workspace) -> Response:
         """Make a link that lets one browser in, once; without a token the page is open, and that is the link."""
         access, url = self._workspaces.house.access, str(request.base_url).rstrip("/")
@@ -310,6 +317,7 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", f"{_ROOT}/reset", Control.reset),
     ("PUT", f"{_ROOT}/clock", Control.set_clock),
     ("POST", f"{_ROOT}/wait", Control.wait),
+    ("POST", f"{_ROOT}/webhooks/trigger", Control.webhook),
     ("POST", f"{_ROOT}/ticket", Control.ticket),
     ("GET", f"{_ROOT}/openapi.json", Control.described),
     ("GET", f"{_ROOT}/stream", Control.stream),

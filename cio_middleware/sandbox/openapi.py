@@ -93,6 +93,9 @@ CALLS: dict[str, Call] = {
     "PUT /faults/script": Call("Start a script: one step for each request.", "Faults", body="Script"),
     "PUT /faults/{id}": Call("Put a fault rule in the place of the one with this id.", "Faults", body="Rule"),
     "DELETE /faults/{id}": Call("Remove one fault rule.", "Faults", others=_GONE),
+    "POST /webhooks/trigger": Call(
+        "Send an app a signed reporting webhook, and say what it answered.", "Delivered", body="Webhook"
+    ),
     "POST /ticket": Call("Make a link that lets one browser in, once, where a token is asked for.", "Link"),
     "GET /openapi.json": Call("Describe these calls.", {"type": "object", "required": ["openapi", "paths"]}),
 }  # fmt: skip
@@ -152,6 +155,15 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     ),
     "Object": _object("type id attributes", type=_TEXT, id=_TEXT, attributes={"type": "object"}),
     "Mark": _object("epoch cursor", epoch=_NUMBER, cursor=_NUMBER),
+    "Webhook": _object(
+        "to type", to=_TEXT, type={"type": "string", "examples": ["email.bounced"]}, person=_TEXT, email=_TEXT,
+        data={"type": "object"}, event_id=_TEXT, timestamp=_NUMBER, signing_key=_TEXT,
+    ),
+    "Delivered": _object(
+        "sent status reply error took_ms",
+        sent=_object("to headers body", to=_TEXT, headers={"type": "object"}, body=_TEXT),
+        status={"type": ["integer", "null"]}, reply=_TEXT, error={"type": ["string", "null"]},
+    ),
     "Link": _object("link", link=_TEXT),
     "Wish": _object(
         "match",
