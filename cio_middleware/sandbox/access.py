@@ -1,133 +1,87 @@
 """
-Who may reach the sandbox: by which names, from which origins, and with which token.
+Who may call which API, and which workspace a credential opens.
 
-A sandbox of this machine alone needs no token: whoever can connect may look at it. One that others can reach asks every
-call for it, in one of three ways: the header ``X-Cio-Token``, the API key of Basic credentials or the Bearer of a call
-to Customer.io, or the cookie that a link sets. Such a link works once.
+Any key will do, as nothing here knows the real ones; what counts is its kind. Each of Customer.io's three APIs has
+credentials of its own, and one of them at the door of another is a mistake that the real one refuses.
 """
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
+import base64
 import re
-import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING
 
-from cio_middleware.exceptions import ConfigurationError
-from cio_middleware.sandbox.credentials import secret_of
+if TYPE_CHECKING:
+    from cio_middleware.sandbox.fidelity import Fidelity
 
-TOKEN_HEADER = "x-cio-token"  # noqa: S105  # its name
-ENTRANCE = "/_sandbox/enter"
-TICKETS = 20
-"""Links that wait to be opened; the oldest goes first."""
+INVALID = "invalid"
+"""The site id, write key or App key that is always refused."""
 
-_OWN_HOST = re.compile(r"(?:127\.0\.0\.1|localhost|\[::1\])(?::\d{1,5})?", re.IGNORECASE)
-_PORT = re.compile(r":\d{1,5}\Z")
-_NAME = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.?){1,10}|\[[0-9a-f:.]+\]", re.IGNORECASE)
-_ORIGIN = re.compile(r"https?://[^/\s?#@]+", re.IGNORECASE)
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{12,200}")
+_SECRET = re.compile(r"[0-9a-f]{32,}|sa_live_.*|sk_(us|eu)_.*", re.IGNORECASE | re.DOTALL)
+"""What a real App key, a service account's token or a secret Pipelines key looks like."""
 
 
-@dataclass(slots=True)
-class Access:
+@dataclass(frozen=True, slots=True)
+class Credentials:
     """
-    The rules.
+    What an `Authorization` header says, without what it keeps secret.
 
-    Args:
-        hosts: More names by which the sandbox may be called, each with a port or for any port.
-        origins: Web origins whose pages may call it; the browser is told so.
-        token: What every call must bring; ``auto`` makes one up, None asks for nothing.
-        webhook_hosts: Hosts beside this machine that a webhook may be sent to, each with a port or for any port.
-
-    Raises:
-        ConfigurationError: for a name, an origin or a token that cannot be one, with what to type.
+    Attributes:
+        scheme: ``basic``, ``bearer``, or nothing.
+        name: The site id, the write key, or what stands for a bearer key.
+        password: True when Basic credentials have a second half.
     """
 
-    hosts: tuple[str, ...] = ()
-    origins: tuple[str, ...] = ()
-    token: str | None = field(default=None, repr=False)
-    webhook_hosts: tuple[str, ...] = ()
-    _tickets: list[str] = field(default_factory=list, repr=False)
-    _session: str = field(default_factory=lambda: secrets.token_urlsafe(24), repr=False)
-
-    def __post_init__(self) -> None:
-        for option, hosts in {"--allow-host": self.hosts, "--allow-webhook-host": self.webhook_hosts}.items():
-            for host in hosts:
-                if not _NAME.fullmatch(_PORT.sub("", host)):
-                    raise ConfigurationError(f"{host!r:.80} is no host name. Type for example: {option} sandbox.local")
-        for origin in self.origins:
-            if not _ORIGIN.fullmatch(origin):
-                raise ConfigurationError(
-                    f"{origin!r:.80} is no origin. Type for example: --allow-origin http://localhost:3000"
-                )
-        if self.token == "auto":  # noqa: S105  # not a token, a wish for one
-            self.token = secrets.token_urlsafe(24)
-        elif self.token is not None and not _TOKEN.fullmatch(self.token):
-            raise ConfigurationError(
-                "the token must have 12 to 200 letters, digits or any of ._~+/=-\n  Type --token auto to have one made."
-            )
-        self.hosts = tuple(host.lower() for host in self.hosts)
-        self.origins = tuple(origin.lower() for origin in self.origins)
-
-    def knows(self, host: str, listening: str | None) -> bool:
-        """
-        Return True for a Host by which this sandbox may be called.
-
-        Args:
-            host: The Host header.
-            listening: The address that this connection came in at: no name that an attacker could point elsewhere.
-        """
-        if _OWN_HOST.fullmatch(host):
-            return True
-        name = host.lower()
-        bare = _PORT.sub("", name)
-        return name in self.hosts or bare in self.hosts or (self.token is not None and _same_address(bare, listening))
-
-    def welcomes(self, origin: str) -> bool:
-        """Return True for a page of this origin."""
-        return origin.lower() in self.origins
-
-    def admits(self, port: int | str, offered: str | None, authorization: str | None, cookie: str | None) -> bool:
-        """
-        Return True when a call brings what it must.
-
-        Args:
-            port: The port that it came in at; a browser sends cookies of all ports of a host.
-            offered: Its ``X-Cio-Token``.
-            authorization: Its ``Authorization``: Basic, where the password counts, or Bearer.
-            cookie: Its ``Cookie``.
-        """
-        if self.token is None:
-            return True
-        brought = [offered, secret_of(authorization)]
-        if any(one is not None and hmac.compare_digest(one.encode(), self.token.encode()) for one in brought):
-            return True
-        wanted = f"{self.cookie(port)}={self._session}"
-        return any(hmac.compare_digest(part.strip().encode(), wanted.encode()) for part in (cookie or "").split(";"))
-
-    def ticket(self) -> str:
-        """Return the path of a link that lets one browser in, once."""
-        self._tickets.append(secrets.token_urlsafe(24))
-        del self._tickets[:-TICKETS]
-        return f"{ENTRANCE}?ticket={self._tickets[-1]}"
-
-    def enter(self, ticket: str, port: int | str) -> str | None:
-        """Take a ticket, and return the cookie that it buys; None for one that is unknown or was used."""
-        found = next((one for one in self._tickets if hmac.compare_digest(one.encode(), ticket.encode())), None)
-        if found is None:
-            return None
-        self._tickets.remove(found)
-        return f"{self.cookie(port)}={self._session}; Path=/; HttpOnly; SameSite=Strict"
-
-    @staticmethod
-    def cookie(port: int | str) -> str:
-        """Return the name of the cookie; two sandboxes on one machine do not take each other's."""
-        return f"cio_sandbox_{port}"
+    scheme: str = ""
+    name: str | None = None
+    password: bool = False
 
 
-def _same_address(host: str, listening: str | None) -> bool:
+def read(authorization: str | None) -> Credentials:
+    """Read a header; what is no credential becomes empty ones."""
+    scheme, _, rest = (authorization or "").partition(" ")
+    if scheme.lower() == "bearer" and rest.strip():
+        return Credentials("bearer", _called(rest.strip()))
+    if scheme.lower() != "basic":
+        return Credentials()
     try:
-        return listening is not None and ipaddress.ip_address(host.strip("[]")) == ipaddress.ip_address(listening)
-    except ValueError:
-        return False
+        # Customer.io's Go client sends the URL-safe alphabet, all others the standard one; both are in use.
+        decoded = base64.b64decode(rest.strip().translate(str.maketrans("-_", "+/")), validate=True).decode()
+    except ValueError:  # no base64, not even ASCII, or no UTF-8 inside
+        return Credentials()
+    name, _, password = decoded.partition(":")
+    return Credentials("basic", name or None, bool(password))
+
+
+def site(api: str, credentials: Credentials, fidelity: Fidelity) -> str | None:
+    """Return the workspace that credentials open at an API, or None; where there is no API, any name opens its own."""
+    if not credentials.name or credentials.name == INVALID:
+        return None
+    if not api:
+        opens = True
+    elif api == "app":
+        opens = credentials.scheme == "bearer"
+    elif api == "pipelines":
+        blank = not credentials.password or fidelity.write_key_pair == "accept"
+        opens = credentials.scheme == "bearer" or blank
+    else:
+        opens = credentials.scheme == "basic" and credentials.password
+    return credentials.name if opens else None
+
+
+NEEDS = {
+    "app": "the App API takes a Bearer key: Authorization: Bearer <App API key>",
+    "pipelines": "Pipelines takes Basic credentials of a write key and a blank password, or a regional key as Bearer",
+    "track.v1": "the Track API takes Basic credentials: site id and Track API key, both not empty",
+    "track.v2": "the Track API takes Basic credentials: site id and Track API key, both not empty",
+}
+"""What each API wants to see, for those whom it refuses."""
+
+
+def _called(key: str) -> str:
+    # A bearer key is a secret as a whole, and the name of a workspace is shown: one that looks real is not its name.
+    if not _SECRET.fullmatch(key):
+        return key
+    return f"key-{key[-4:]}-{blake2b(key.encode(), digest_size=3).hexdigest()}"

@@ -14,27 +14,19 @@ KEY_CHARS = 16
 _SECRET = re.compile(r"authorization|cookie|token|secret|password|passwd|api-?key|credential", re.IGNORECASE)
 
 
-def basic(authorization: str | None) -> tuple[str, str] | None:
-    """Return the two halves of Basic credentials; None for anything else."""
-    scheme, _, encoded = (authorization or "").partition(" ")
-    if scheme.lower() != "basic":
-        return None
-    try:
-        # Customer.io's Go client sends the URL-safe alphabet, all others the standard one; both are in use.
-        decoded = base64.b64decode(encoded.strip().translate(str.maketrans("-_", "+/")), validate=True).decode()
-    except ValueError:  # no base64, not even ASCII, or no UTF-8 inside
-        return None
-    site, _, key = decoded.partition(":")
-    return site, key
-
-
 def secret_of(authorization: str | None) -> str | None:
     """Return the half of credentials that is a secret: a Bearer, or the password of Basic."""
     scheme, _, given = (authorization or "").partition(" ")
     if scheme.lower() == "bearer":
         return given.strip()
-    pair = basic(authorization)
-    return pair and pair[1]
+    if scheme.lower() != "basic":
+        return None
+    try:
+        # Customer.io's Go client sends the URL-safe alphabet, all others the standard one; both are in use.
+        decoded = base64.b64decode(given.strip().translate(str.maketrans("-_", "+/")), validate=True).decode()
+    except ValueError:  # no base64, not even ASCII, or no UTF-8 inside
+        return None
+    return decoded.partition(":")[2]
 
 
 def fingerprint(authorization: str | None) -> str | None:

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs
 
 from starlette.responses import RedirectResponse, Response
 
-from cio_middleware.sandbox.access import ENTRANCE, TOKEN_HEADER, Access
+from cio_middleware.sandbox.entrance import ENTRANCE, TOKEN_HEADER, Access
 from cio_middleware.sandbox.reading import header, own_origin
 
 if TYPE_CHECKING:

@@ -97,6 +97,9 @@ CALLS: dict[str, Call] = {
         "Send an app a signed reporting webhook, and say what it answered.", "Delivered", body="Webhook"
     ),
     "POST /ticket": Call("Make a link that lets one browser in, once, where a token is asked for.", "Link"),
+    "GET /scenarios": Call("List the scenarios that can be started, and those that run.", _listed("Any")),
+    "POST /faults/scenarios/{name}": Call("Start a scenario.", others=_GONE),
+    "DELETE /faults/scenarios": Call("Stop all scenarios."),
     "GET /openapi.json": Call("Describe these calls.", {"type": "object", "required": ["openapi", "paths"]}),
 }  # fmt: skip
 

@@ -8,7 +8,8 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
-from cio_middleware.sandbox.credentials import basic, fingerprint, is_secret
+from cio_middleware.sandbox import access
+from cio_middleware.sandbox.credentials import fingerprint, is_secret
 from cio_middleware.sandbox.emulator import Call
 
 if TYPE_CHECKING:
@@ -82,7 +83,6 @@ async def chunks(scope: Scope, receive: Receive, most: int, within: float) -> As
 def call_from(scope: Scope, body: bytes, now: float) -> Call:
     """Return the request as a value, without credentials."""
     query = scope["query_string"].decode("latin-1")
-    claimed, acceptable = credentials(header(scope, "authorization"))
     return Call(
         method=scope["method"],
         raw_path=scope["raw_path"],
@@ -90,25 +90,11 @@ def call_from(scope: Scope, body: bytes, now: float) -> Call:
         query_string=query,
         headers=kept_headers(scope),
         body=body,
-        site=claimed if acceptable else None,
-        claimed=claimed,
+        credentials=access.read(header(scope, "authorization")),
         origin=own_origin(scope),
         at=now,
         key=fingerprint(header(scope, "authorization")),
     )
-
-
-def credentials(authorization: str | None) -> tuple[str | None, bool]:
-    """
-    Return the site id that Basic credentials name, and whether they are acceptable.
-
-    Any pair of a site id and a key is, except one with an empty half or with the site id ``invalid``.
-    """
-    pair = basic(authorization)
-    if pair is None:
-        return None, False
-    site, key = pair
-    return site or None, bool(site and key and site != "invalid")
 
 
 def kept_headers(scope: Scope) -> tuple[tuple[str, str], ...]:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from cio_middleware.exceptions import ConfigurationError
-from cio_middleware.sandbox.access import Access
+from cio_middleware.sandbox.entrance import Access
 from cio_middleware.sandbox.server import SandboxServer
 from cio_middleware.sandbox.store import House
 from cio_middleware.sandbox.veil import Veil
@@ -71,6 +71,9 @@ def test_the_token_as_the_key_lets_an_app_deliver(guarded, web):
         body = {"name": "order"} if "/" in path else {}
         url = f"{guarded}/api/v1/customers/{path}"
         assert web.request(method, url, json=body, headers=basic("shop", TOKEN)).status_code == 200
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    web.post(f"{guarded}/v1/track", json={"userId": "ada", "event": "order"}, headers=bearer)
+    web.put(f"{guarded}/api/v1/customers/ada", json={}, headers={**basic(TOKEN, "key"), **HEADER})
     seen = web.get(f"{guarded}{ROOT}/export.ndjson?workspace=shop", headers=HEADER)
     assert '"ada"' in seen.text
     assert TOKEN not in seen.text

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from cio_middleware.sandbox import webhooks
-from cio_middleware.sandbox.access import Access
+from cio_middleware.sandbox.entrance import Access
 from cio_middleware.sandbox.store import House
 from cio_middleware.testing import Sandbox
 
