@@ -8,6 +8,7 @@ GET never changes anything, not even by creating the workspace that it asks for.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
@@ -126,6 +127,7 @@ class Control:
         return _json({
             "url": url,
             "version": _version(),
+            "pid": os.getpid(),
             "region": house.region,
             "flags": {"strict": house.strict, "redact": [*house.veil.fields], "token": house.access.token is not None},
             "workspaces": [workspace.name for workspace in self._workspaces],
