@@ -81,7 +81,9 @@ class CustomerIOMiddleware:
         self._pid = 0
         """The process that has had its first request."""
 
-    def __call__(self, environ: Environ, start_response: StartResponse, *asgi: object) -> Iterable[bytes]:
+    def __call__(  # noqa: C901 - one request from its beginning to its end
+        self, environ: Environ, start_response: StartResponse, *asgi: object
+    ) -> Iterable[bytes]:
         """One request."""
         if asgi:
             message = "this is the middleware for WSGI. Starlette and other ASGI apps take cio_middleware.asgi's."

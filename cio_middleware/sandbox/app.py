@@ -16,6 +16,7 @@ from cio_middleware.sandbox.control import environment, routes
 from cio_middleware.sandbox.guards import CONTROL, Guards
 from cio_middleware.sandbox.lingering import Lingering
 from cio_middleware.sandbox.track import Track
+from cio_middleware.sandbox.veiling import Veiling
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -36,7 +37,11 @@ def build_app(workspaces: Workspaces) -> Starlette:
             Mount(CONTROL.rstrip("/"), routes=[Route("/", _welcome), Route("/{rest:path}", _nothing_here)]),
             Mount("/", Track(workspaces)),
         ],
-        middleware=[Middleware(Lingering), Middleware(Guards)],
+        middleware=[
+            Middleware(Lingering),
+            Middleware(Guards, access=workspaces.house.access),
+            Middleware(Veiling, veil=workspaces.house.veil),
+        ],
     )
 
 

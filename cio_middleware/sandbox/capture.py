@@ -12,8 +12,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cio_middleware.sandbox import jsontext
+from cio_middleware.sandbox.credentials import is_secret
 from cio_middleware.sandbox.people import Person
-from cio_middleware.sandbox.reading import is_secret
 from cio_middleware.sandbox.rows import EventRow, RequestRow
 from cio_middleware.sandbox.shapes import BadShape, shape
 

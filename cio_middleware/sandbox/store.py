@@ -17,6 +17,7 @@ from cio_middleware.sandbox.bell import Bell
 from cio_middleware.sandbox.changes import Changes
 from cio_middleware.sandbox.clearing import Undo
 from cio_middleware.sandbox.effects import Setting, apply
+from cio_middleware.sandbox.entrance import Access
 from cio_middleware.sandbox.faults import Faults
 from cio_middleware.sandbox.fidelity import Fidelity
 from cio_middleware.sandbox.jsontext import has_non_finite
@@ -28,6 +29,7 @@ from cio_middleware.sandbox.ring import Latest, Ring, trim
 from cio_middleware.sandbox.rows import EventRow, RequestRow
 from cio_middleware.sandbox.rules import objections
 from cio_middleware.sandbox.tries import Attempts, Tries, key_of, message, ulid
+from cio_middleware.sandbox.veil import Veil
 from cio_middleware.sandbox.verdicts import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -75,8 +77,14 @@ class House:
 
     Attributes:
         fidelity: The rules of doubt.
+        capacity: How much is kept.
         clock: Unix seconds.
         on_event: Who is told of each row.
+        access: Who may come in.
+        veil: What is masked in everything that is shown.
+        strict: Warnings make an event bad.
+        region: What `GET /api/v1/accounts/region` answers.
+        patience: Seconds in which the head of a request, and then its body, must be whole.
         registry: The names of events that are known; None means that any is.
     """
 
@@ -84,6 +92,11 @@ class House:
     capacity: Capacity = field(default_factory=Capacity)
     clock: Callable[[], float] = time.time
     on_event: Callable[[EventRow], None] | None = None
+    access: Access = field(default_factory=Access)
+    veil: Veil = field(default_factory=Veil)
+    strict: bool = False
+    region: str = "us"
+    patience: float = 30.0
     registry: frozenset[str] | None = None
     monotonic: Callable[[], float] = time.monotonic
 
@@ -130,7 +143,7 @@ class Workspace:
         capacity = self._house.capacity
         self.people = People(capacity.people, capacity.moments)
         self.objects: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
-        self.ledger = Ledger(capacity.events, capacity.size, capacity.names)
+        self.ledger = Ledger(capacity.events, capacity.size, capacity.names, strict=self._house.strict)
         self.contexts: dict[str, dict[str, Any]] = {}
         self._lessons = Lessons(self._house.registry)
         self._seen: Latest[str] = Latest(capacity.ids)
@@ -178,7 +191,7 @@ class Workspace:
     def blank(self) -> Memory:
         """Return a memory with nothing in it, within the bounds of this house."""
         capacity = self._house.capacity
-        ledger = Ledger(capacity.events, capacity.size, capacity.names)
+        ledger = Ledger(capacity.events, capacity.size, capacity.names, strict=self._house.strict)
         return Memory(0, 0, People(capacity.people, capacity.moments), OrderedDict(), ledger)
 
     @property
@@ -354,6 +367,7 @@ class Workspace:
             attempts_log=tries.log,
             replaces=tries.replaced,
             size=op.size,
+            strict=self._house.strict,
             sent=op.sent,
         )
 
