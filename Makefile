@@ -24,14 +24,14 @@ sandbox: .venv/.has-sandbox  ## start the local Customer.io; it prints what arri
 
 # Not under coverage: tracing slows every line, and some tests hold deadlines. tests/typing needs the type checkers, which
 # are large: `make types` runs it.
-test: .venv/.has-test  ## everything that needs no browser and no Redis
+test: .venv/.has-test .venv/judge/.ready  ## everything that needs no browser and no Redis
 	@$(BIN)/python -m pytest -q --ignore=tests/typing $(PYTEST)
 
 slow: .venv/.has-test  ## the same faults many more times, and the servers on the spool
 	@$(BIN)/python -m pytest -q --ignore=tests/typing -m slow $(PYTEST)
 
 # From outside pytest: a plugin of ours is imported before one that measures could start.
-coverage: .venv/.has-test  ## the same tests, and the branches that none of them took
+coverage: .venv/.has-test .venv/judge/.ready  ## the same tests, and the branches that none of them took
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -q --ignore=tests/typing $(PYTEST)
 	@$(BIN)/coverage combine -q
@@ -70,6 +70,14 @@ bench: .venv/bench/.ready  ## the numbers that the documentation quotes
 	$(say) install "the libraries to compare with, into .venv/bench; once"
 	@$(PYTHON) -m venv --without-pip .venv/bench
 	@$(PIP) -e '.[flask]' -r benchmarks/requirements.txt
+	@touch $@
+
+# The same for the package that judges the sandbox's Pipelines: it is named like the SDK that the tests use.
+.venv/judge/.ready: BIN := .venv/judge/bin
+.venv/judge/.ready: constraints.txt tests/integration/sandbox/judge.txt | .venv/bin/python
+	$(say) install "Customer.io's package for Pipelines, into .venv/judge; once"
+	@$(PYTHON) -m venv --without-pip .venv/judge
+	@$(PIP) -r tests/integration/sandbox/judge.txt
 	@touch $@
 
 format: .venv/.has-lint  ## rewrite the code as `make lint` wants it

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cio_middleware.cli.exits import Exit
@@ -50,6 +51,8 @@ STAMPS = {
     "delete": "DL",
     "merge": "MG",
     "suppress": "SP",
+    "send": "SD",
+    "alias": "AL",
 }
 
 
@@ -59,12 +62,16 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("--port", type=int, default=PORT, help=f"0 takes a free one (default {PORT})")
     parser.add_argument("--site", default="dev", help="the site id that the banner shows; any other works too")
     parser.add_argument("--keep", type=int, default=5000, help="events to remember (default 5000)")
+    parser.add_argument(
+        "--registry", type=Path, metavar="FILE", help="names of events, in TOML, JSON or lines; others get an advice"
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM."""
     try:
+        from cio_middleware.sandbox import registry
         from cio_middleware.sandbox.server import SandboxServer
         from cio_middleware.sandbox.store import Capacity, House
     except ModuleNotFoundError as error:
@@ -72,7 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
             raise
         raise ConfigurationError('the sandbox needs uvicorn. Type: pip install "cio-middleware[sandbox]"') from error
 
-    house = House(capacity=Capacity(events=arguments.keep), on_event=lambda row: print(line(row), flush=True))
+    house = House(
+        capacity=Capacity(events=arguments.keep),
+        on_event=lambda row: print(line(row), flush=True),
+        registry=None if arguments.registry is None else registry.read(arguments.registry),
+    )
     server = SandboxServer(port=arguments.port, house=house)
     ended: queue.SimpleQueue[int] = queue.SimpleQueue()
     # SIGINT by name: a shell starts a background command with it ignored, and then no KeyboardInterrupt ever comes.

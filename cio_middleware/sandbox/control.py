@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cio_middleware.sandbox import capture, faultspec, jsontext, levers, listing, profiles, series, waiting
+from cio_middleware.sandbox import capture, faultspec, jsontext, levers, listing, profiles, scenarios, series, waiting
 from cio_middleware.sandbox.changes import BadCursor
 from cio_middleware.sandbox.detail import detail
 from cio_middleware.sandbox.faults import TooManyRules
@@ -297,6 +297,23 @@ class Control:
         workspace.faults.play(faultspec.script(given.get("steps", ()), given.get("match")))
         return _json(workspace.faults.document())
 
+    async def scenarios(self, _request: Request, workspace: Workspace) -> Response:
+        """List the named scenarios, what each does, and which one runs."""
+        return _json({"items": scenarios.shown(workspace.faults)})
+
+    async def start_scenario(self, request: Request, workspace: Workspace) -> Response:
+        """Put the rules of a scenario, in place of the scenario before."""
+        try:
+            scenario = scenarios.start(workspace.faults, request.path_params["name"])
+        except scenarios.NoScenario as unknown:
+            return _missing(str(unknown))
+        return _json({"name": scenario.name, "sentence": scenario.sentence, **workspace.faults.document()})
+
+    async def stop_scenario(self, _request: Request, workspace: Workspace) -> Response:
+        """Remove the rules of the scenario that runs; other rules stay."""
+        scenarios.stop(workspace.faults)
+        return _json(workspace.faults.document())
+
     async def clear_faults(self, _request: Request, workspace: Workspace) -> Response:
         """Remove all rules and the script."""
         workspace.faults.clear()
@@ -337,6 +354,9 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{_ROOT}/faults", Control.faults),
     ("POST", f"{_ROOT}/faults", Control.add_fault),
     ("DELETE", f"{_ROOT}/faults", Control.clear_faults),
+    ("GET", f"{_ROOT}/scenarios", Control.scenarios),
+    ("POST", f"{_ROOT}/faults/scenarios/{{name}}", Control.start_scenario),
+    ("DELETE", f"{_ROOT}/faults/scenarios", Control.stop_scenario),
     ("PUT", f"{_ROOT}/faults/script", Control.script),
     ("PUT", f"{_ROOT}/faults/{{id}}", Control.add_fault),
     ("DELETE", f"{_ROOT}/faults/{{id}}", Control.drop_fault),

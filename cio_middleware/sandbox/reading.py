@@ -4,11 +4,11 @@ Read a request from ASGI into a `Call`, and leave its secrets behind.
 
 from __future__ import annotations
 
-import base64
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
+from cio_middleware.sandbox import access
 from cio_middleware.sandbox.emulator import Call
 
 if TYPE_CHECKING:
@@ -68,7 +68,6 @@ async def chunks(scope: Scope, receive: Receive, most: int) -> AsyncIterator[byt
 def call_from(scope: Scope, body: bytes, now: float) -> Call:
     """Return the request as a value, without credentials."""
     query = scope["query_string"].decode("latin-1")
-    claimed, acceptable = credentials(header(scope, "authorization"))
     return Call(
         method=scope["method"],
         raw_path=scope["raw_path"],
@@ -76,29 +75,10 @@ def call_from(scope: Scope, body: bytes, now: float) -> Call:
         query_string=query,
         headers=kept_headers(scope),
         body=body,
-        site=claimed if acceptable else None,
-        claimed=claimed,
+        credentials=access.read(header(scope, "authorization")),
         origin=own_origin(scope),
         at=now,
     )
-
-
-def credentials(authorization: str | None) -> tuple[str | None, bool]:
-    """
-    Return the site id that Basic credentials name, and whether they are acceptable.
-
-    Any pair of a site id and a key is, except one with an empty half or with the site id ``invalid``.
-    """
-    scheme, _, encoded = (authorization or "").partition(" ")
-    if scheme.lower() != "basic":
-        return None, False
-    try:
-        # Customer.io's Go client sends the URL-safe alphabet, all others the standard one; both are in use.
-        decoded = base64.b64decode(encoded.strip().translate(str.maketrans("-_", "+/")), validate=True).decode()
-    except ValueError:  # no base64, not even ASCII, or no UTF-8 inside
-        return None, False
-    site, _, key = decoded.partition(":")
-    return site or None, bool(site and key and site != "invalid")
 
 
 def kept_headers(scope: Scope) -> tuple[tuple[str, str], ...]:

@@ -89,7 +89,8 @@ class EventRow:
         """Return the row as it appears in the control API."""
         row = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "sent"}
         row["good"] = self.good
-        row["context"] = self.data.get("context") if isinstance(self.data, dict) else None
+        holder = self.sent if self.api == "pipelines" else self.data
+        row["context"] = holder.get("context") if isinstance(holder, dict) else None
         row["attempts"] = len(self.statuses)
         row["attempts_log"] = [attempt.document() for attempt in self.attempts_log[-SHOWN_ATTEMPTS:]]
         row["took_ms"] = self.took_ms

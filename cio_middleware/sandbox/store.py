@@ -21,12 +21,13 @@ from cio_middleware.sandbox.faults import Faults
 from cio_middleware.sandbox.fidelity import Fidelity
 from cio_middleware.sandbox.jsontext import has_non_finite
 from cio_middleware.sandbox.ledger import Ledger, Rows
+from cio_middleware.sandbox.lessons import Lessons
 from cio_middleware.sandbox.operations import EVENT_KINDS
 from cio_middleware.sandbox.people import People
 from cio_middleware.sandbox.ring import Latest, Ring, trim
 from cio_middleware.sandbox.rows import EventRow, RequestRow
 from cio_middleware.sandbox.rules import objections
-from cio_middleware.sandbox.tries import Attempts, Tries, ulid
+from cio_middleware.sandbox.tries import Attempts, Tries, key_of, message, ulid
 from cio_middleware.sandbox.verdicts import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -69,13 +70,22 @@ class Capacity:
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What all workspaces share: the rules of doubt, the capacity, the clock, and who is told of each row."""
+    """
+    What all workspaces share.
+
+    Attributes:
+        fidelity: The rules of doubt.
+        clock: Unix seconds.
+        on_event: Who is told of each row.
+        registry: The names of events that are known; None means that any is.
+    """
 
     fidelity: Fidelity = field(default_factory=Fidelity)
     capacity: Capacity = field(default_factory=Capacity)
     clock: Callable[[], float] = time.time
     on_event: Callable[[EventRow], None] | None = None
     monotonic: Callable[[], float] = time.monotonic
+    registry: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +118,7 @@ class Workspace:
         self.name = name
         self.changes = Changes(epoch, house.capacity.changes)
         self.seq = 0
-        self.faults = Faults()
+        self.faults = Faults(lambda: self.now)
         self.bell = Bell()
         self.frozen_at: float | None = None
         self.undo = Undo(house.monotonic)
@@ -122,6 +132,7 @@ class Workspace:
         self.objects: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
         self.ledger = Ledger(capacity.events, capacity.size, capacity.names)
         self.contexts: dict[str, dict[str, Any]] = {}
+        self._lessons = Lessons(self._house.registry)
         self._seen: Latest[str] = Latest(capacity.ids)
         self._attempts = Attempts(capacity.tries, capacity.statuses)
 
@@ -159,6 +170,8 @@ class Workspace:
         for row in self.events:
             if row.verdict.stored and row.kind in EVENT_KINDS and is_ulid(row.event_id):
                 self._seen.add(str(row.event_id).upper())
+            elif row.verdict.stored and row.api == "pipelines" and row.event_id:
+                self._seen.add(message(row.event_id))
         self.changes.begin_epoch()
         self.bell.ring()
 
@@ -239,8 +252,10 @@ class Workspace:
         if self._house.fidelity.non_finite == "discard" and has_non_finite(op.sent):
             return Judgement(op, self.seq, Verdict.IGNORED, self._named(op), (_NON_FINITE,))
         known_by = ulid(op)
-        if known_by in self._seen:
+        again = op.api != "pipelines" or self._house.fidelity.pipelines_repeat == "message_id"
+        if again and known_by in self._seen:
             return Judgement(op, self.seq, Verdict.DUPLICATE, self._named(op))
+        earlier = self._lessons.before(op, self.people)
         effect = apply(op, Setting(self.people, self.objects, self._house.fidelity, now, self.seq))
         self.people.trim()
         trim(self.objects, self._house.capacity.people)
@@ -248,9 +263,17 @@ class Workspace:
             return Judgement(op, self.seq, effect.verdict, effect.person, effect.findings)
         if known_by is not None:
             self._seen.add(known_by)
-        warnings = advise(Situation(op, now, effect.known))
+        key = key_of(op) if self._lessons.waits else None
+        person = None if effect.person is None else self.people.called(effect.person)
+        lesson = self._lessons.learn(op, earlier, person, now, key)
+        warnings = advise(Situation(op, now, effect.known, lesson))
         verdict = Verdict.ACCEPTED_BUT if warnings else Verdict.ACCEPTED
         return Judgement(op, self.seq, verdict, effect.person, (), warnings)
+
+    def refused(self, judgements: list[Judgement], at: float, wait: float | None) -> None:
+        """Remember that a fault refused these at a time, and how many seconds its answer asked to wait."""
+        for judged in judgements:
+            self._lessons.refused(key_of(judged.op), at, wait)
 
     def _named(self, op: Operation) -> str | None:
         if op.subject != "person" or not isinstance(op.identifiers, dict):

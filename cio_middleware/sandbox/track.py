@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cio_middleware.sandbox import replies
 from cio_middleware.sandbox.answering import answer
 from cio_middleware.sandbox.emulator import Emulator
+from cio_middleware.sandbox.endpoints import api_of
 from cio_middleware.sandbox.faults import OK
 from cio_middleware.sandbox.guards import FULL, problem
 from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, call_from, read_body
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Track:
-    """Customer.io's Track API, version 1 and 2."""
+    """Customer.io's Track API, version 1 and 2, its Pipelines API, and the sends of its App API."""
 
     def __init__(self, workspaces: Workspaces) -> None:
         self._emulator = Emulator(workspaces)
@@ -55,8 +56,7 @@ class Track:
 
 
 def _too_large(path: str) -> replies.Reply:
-    api = "track.v2" if path.startswith("/api/v2/") else "track.v1"
     reply = replies.refusal(
-        api, 413, (Finding("E-body-too-large", "invalid", "", f"the body is above {BODY_BYTES} bytes"),)
+        api_of(path), 413, (Finding("E-body-too-large", "invalid", "", f"the body is above {BODY_BYTES} bytes"),)
     )
     return replies.Reply(reply.status, reply.body, (*reply.headers, ("connection", "close")))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from cio_middleware.sandbox.access import Credentials
 from cio_middleware.sandbox.emulator import Call, Emulator
 from cio_middleware.sandbox.faultspec import script
 from cio_middleware.sandbox.series import BadWindow, Tally, draw
 from cio_middleware.sandbox.store import Capacity, House, Workspaces
 from cio_middleware.sandbox.verdicts import Verdict
+
+DEV = Credentials("basic", "dev", password=True)
 
 
 @pytest.fixture(name="send")
@@ -21,7 +24,7 @@ def _send():
             workspaces.open("dev").faults.play(script(steps))
         path = b"/api/v1/customers/%s/events" % person.encode()
         emulator = Emulator(workspaces)
-        plan = emulator.plan(Call("POST", path, {}, "", (), body, "dev", "dev", "http://sandbox", at))
+        plan = emulator.plan(Call("POST", path, {}, "", (), body, DEV, "http://sandbox", at))
         emulator.carry_out(plan)
         return plan.workspace
 
