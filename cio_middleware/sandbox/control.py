@@ -18,7 +18,19 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cio_middleware.sandbox import capture, faultspec, jsontext, listing, openapi, scenarios, series, waiting, webhooks
+from cio_middleware.sandbox import (
+    capture,
+    faultspec,
+    jsontext,
+    levers,
+    listing,
+    openapi,
+    profiles,
+    scenarios,
+    series,
+    waiting,
+    webhooks,
+)
 from cio_middleware.sandbox.changes import BadCursor
 from cio_middleware.sandbox.detail import detail
 from cio_middleware.sandbox.faults import TooManyRules
@@ -40,6 +52,7 @@ if TYPE_CHECKING:
     Handler = Callable[["Control", Request, Workspace], Awaitable[ASGIApp]]
 
 CLOCK_EXAMPLE = '{"at": 1800000000}'
+UNDO_EXAMPLE = '{"token": "…"}'
 WINDOW = {"window": 300, "step": 2}
 """Seconds of `series`, unless the query says otherwise."""
 
@@ -163,17 +176,19 @@ class Control:
             return _missing(f"there is no event {wanted}, or it is so old that it was dropped")
         return _json(detail(workspace, row, str(request.base_url).rstrip("/")))
 
-    async def people(self, _request: Request, workspace: Workspace) -> Response:
-        """List all profiles, also those that only events have named."""
-        return _json({"items": [person.document() for person in workspace.people]})
+    async def people(self, request: Request, workspace: Workspace) -> Response:
+        """List all profiles, also those that only events have named; with ``brief=1`` a line of each."""
+        brief = request.query_params.get("brief") == "1"
+        items = [person.line() if brief else person.document() for person in workspace.people]
+        return _json({"items": items, "stream_cursor": workspace.changes.cursor})
 
     async def person(self, request: Request, workspace: Workspace) -> Response:
-        """Return the profile that an id, email, phone, cio_id or anonymous id leads to."""
+        """Return everything about whom an id, email, phone, cio_id or anonymous id leads to."""
         key = request.path_params["key"]
         person = workspace.people.called(key)
         if person is None:
-            return _missing(f"nobody here is called {key!r:.200}")
-        return _json(person.document())
+            return _missing(f"nobody here is called {key!r:.200}", gone=profiles.gone(workspace, key))
+        return _json(profiles.profile(workspace, person))
 
     async def objects(self, _request: Request, workspace: Workspace) -> Response:
         """List all objects."""
@@ -189,6 +204,36 @@ class Control:
     async def differences(self, _request: Request, _workspace: Workspace) -> Response:
         """List what no source settles about the real Customer.io, and how this sandbox decides it."""
         return _json({"items": self._workspaces.house.fidelity.differences()})
+
+    async def request(self, request: Request, workspace: Workspace) -> Response:
+        """Return one request as it came, with its answer and its rows."""
+        wanted = request.path_params["id"]
+        found = workspace.request(wanted)
+        if found is None:
+            return _missing(f"there is no request {wanted!r:.200}, or it is so old that it was dropped")
+        rows = [row.document() for row in workspace.events if row.request == wanted]
+        return _json({**found.document(), "rows": rows})
+
+    async def clear(self, request: Request, workspace: Workspace) -> Response:
+        """Empty the ledger; for ten seconds it can be brought back."""
+        before = listing.number(request.query_params, "before", 0) or None
+        cleared, token = workspace.clear(before)
+        return _json({"cleared": cleared, "undo": token, "stream_cursor": workspace.changes.cursor})
+
+    async def undo(self, request: Request, workspace: Workspace) -> Response:
+        """Bring back what was cleared."""
+        given = _body(request, UNDO_EXAMPLE)
+        token = given.get("token") if isinstance(given, dict) else None
+        if not isinstance(token, str):
+            raise BadRequest(f"undo takes the token that the clear returned. Type: {UNDO_EXAMPLE}")
+        restored = workspace.put_back(token)
+        if restored is None:
+            return _missing("there is nothing to undo: it was done, or ten seconds have passed")
+        return _json({"restored": restored, "stream_cursor": workspace.changes.cursor})
+
+    async def levers(self, _request: Request, workspace: Workspace) -> Response:
+        """List the six levers, and which are pulled."""
+        return _json({"items": levers.document(workspace.faults), "stream_cursor": workspace.changes.cursor})
 
     async def reset(self, _request: Request, workspace: Workspace) -> Response:
         """Forget everything in the workspace and put its faults away."""
@@ -272,8 +317,9 @@ class Control:
 
     async def add_fault(self, request: Request, workspace: Workspace) -> Response:
         """Add a rule at the end, or put a new one in the place of the one with its id."""
-        given = _body(request, faultspec.EXAMPLE)
-        rule = workspace.faults.put(faultspec.rule(given, request.path_params.get("id", "")))
+        name = request.path_params.get("id", "")
+        lever = None if request.state.body else levers.LEVERS.get(name)
+        rule = workspace.faults.put(lever or faultspec.rule(_body(request, faultspec.EXAMPLE), name))
         return _json({"id": rule.id, **workspace.faults.document()})
 
     async def drop_fault(self, request: Request, workspace: Workspace) -> Response:
@@ -332,6 +378,10 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{_ROOT}/people/{{key:path}}", Control.person),
     ("GET", f"{_ROOT}/objects", Control.objects),
     ("GET", f"{_ROOT}/requests", Control.requests),
+    ("GET", f"{_ROOT}/requests/{{id}}", Control.request),
+    ("GET", f"{_ROOT}/levers", Control.levers),
+    ("DELETE", f"{_ROOT}/events", Control.clear),
+    ("POST", f"{_ROOT}/undo", Control.undo),
     ("GET", f"{_ROOT}/differences", Control.differences),
     ("POST", f"{_ROOT}/reset", Control.reset),
     ("PUT", f"{_ROOT}/clock", Control.set_clock),
@@ -386,8 +436,8 @@ async def _spaced(lines: Iterator[str]) -> AsyncIterator[bytes]:
     yield portion.encode("utf-8", "backslashreplace")
 
 
-def _missing(message: str) -> Response:
-    return problem(HTTPStatus.NOT_FOUND, "CIO-SBX-006", message, "Look at the list above it.")
+def _missing(message: str, **more: Any) -> Response:
+    return problem(HTTPStatus.NOT_FOUND, "CIO-SBX-006", message, "Look at the list above it.", **more)
 
 
 def _version() -> str:

@@ -97,7 +97,7 @@ def _identify(op: Operation, setting: Setting) -> Effect:
     for kind, value in resolved.claims:
         _claim(people, person, kind, value)
     person.changed_at = when
-    _set(person.attributes, op.attributes)
+    person.change(_settable(op.attributes), setting.now, setting.seq)
     if isinstance(op.anonymous_id, str) and op.anonymous_id:
         _link(people, person, op.anonymous_id, setting.now)
     for target, attributes, linked in _relations(op):
@@ -122,17 +122,18 @@ def _link(people: People, person: Person, visitor: str, now: float) -> None:
     person.linked_at = now
 
 
+RESERVED = frozenset({
+    "_timestamp", "_update", "cio_relationships", "anonymous_id", "cio_id", "_created_in_customerio_at"
+})  # fmt: skip
+"""Members of an identify that are no attributes."""
+
+
+def _settable(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name not in RESERVED}
+
+
 def _set(attributes: dict[str, Any], given: dict[str, Any]) -> None:
-    for name, value in given.items():
-        if name in {
-            "_timestamp",
-            "_update",
-            "cio_relationships",
-            "anonymous_id",
-            "cio_id",
-            "_created_in_customerio_at",
-        }:
-            continue
+    for name, value in _settable(given).items():
         if value is None or value == "":
             attributes.pop(name, None)
         else:
@@ -298,7 +299,8 @@ def _submit(op: Operation, setting: Setting) -> Effect:
     person = setting.people.meet(*_address(op.identifiers))
     known, person.identified = person.identified, True
     ignored = {"form_id", "form_name", "form_type", "form_url", "form_url_param"}
-    _set(person.attributes, {name: value for name, value in op.attributes.items() if name not in ignored})
+    answers = {name: value for name, value in op.attributes.items() if name not in ignored}
+    person.change(_settable(answers), setting.now, setting.seq)
     return Effect(Verdict.ACCEPTED, person.key, known)
 
 

@@ -129,9 +129,9 @@ def _open_to(origin: str, send: Send) -> Send:
     return opened
 
 
-def problem(status: int, code: str, message: str, fix: str) -> Response:
-    """Return an error of the sandbox itself: what happened, and what to type."""
-    return shown({"error": {"code": code, "message": message, "fix": fix}}, status)
+def problem(status: int, code: str, message: str, fix: str, **more: Any) -> Response:
+    """Return an error of the sandbox itself: what happened, and what to type; and what else helps, beside it."""
+    return shown({"error": {"code": code, "message": message, "fix": fix}, **more}, status)
 
 
 def shown(value: Any, status: int = HTTPStatus.OK) -> Response:

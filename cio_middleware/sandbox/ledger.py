@@ -157,8 +157,8 @@ class Ledger:
             away.add(row, weight)
         return away
 
-    def rejoin(self, older: Ledger) -> None:
-        """Put back what `split` took away, except rows that were replaced meanwhile."""
+    def rejoin(self, older: Ledger) -> int:
+        """Put back what was taken away, except rows that were replaced meanwhile; return how many those were."""
         for seq in {seq for row in self.rows for seq in row.replaces}:
             older.drop(seq)
         rows, requests = self.rows.weighed(), list(self.requests)
@@ -176,6 +176,7 @@ class Ledger:
         for name, counts in older.names.items():
             self._counter(name).update(counts)
         self.tally.add(older.tally)
+        return len(older.rows)
 
     def counts(self) -> dict[str, object]:
         """Return the counters; they count everything since the last reset or clear, evicted rows too."""
