@@ -80,6 +80,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     say("--allow-origin", action="append", default=[], metavar="ORIGIN", help="a web origin whose pages may call it")
     say("--allow-webhook-host", action="append", default=[], metavar="NAME", help="where webhooks may go as well")
     say("--redact", default="", metavar="FIELDS", help="mask these in all that is shown, such as email,phone")
+    say("--db", type=Path, metavar="PATH", help="keep everything in this file, over a restart")
     say("--strict", action="store_true", help="events that were stored with warnings count as bad")
     say("--region", choices=("us", "eu"), default="us", help="the region that it says it is in (default us)")
     say("--site", default="dev", help="the site id that the banner shows; any other works too")
@@ -128,6 +129,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _house(arguments: argparse.Namespace) -> House:
     from cio_middleware.sandbox import registry
+    from cio_middleware.sandbox.archive import Archive
     from cio_middleware.sandbox.entrance import Access
     from cio_middleware.sandbox.store import Capacity, House
     from cio_middleware.sandbox.veil import Veil
@@ -139,7 +141,9 @@ def _house(arguments: argparse.Namespace) -> House:
         token=arguments.token,
         webhook_hosts=tuple(arguments.allow_webhook_host),
     )
+    db = None if arguments.db is None else Archive(arguments.db)
     return House(
+        archive=db,
         capacity=Capacity(events=arguments.keep),
         on_event=lambda row: print(line(_masked(row, veil)), flush=True),
         access=access,

@@ -107,11 +107,6 @@ def _unchecked(scope: Scope, access: Access) -> Response | None:
     return None
 
 
-def problem(status: int, code: str, message: str, fix: str, **more: Any) -> Response:
-    """Return an error of the sandbox itself: what happened, and what to type; and what else helps, beside it."""
-    return shown({"error": {"code": code, "message": message, "fix": fix}, **more}, status)
-
-
 _ALLOWED_HEADERS = f"Authorization, Content-Type, X-Cio-Token, X-Cio-Workspace, {MUTATION_HEADER}, X-Strict-Mode"
 
 
@@ -132,6 +127,11 @@ def _open_to(origin: str, send: Send) -> Send:
         await send(message)
 
     return opened
+
+
+def problem(status: int, code: str, message: str, fix: str, **more: Any) -> Response:
+    """Return an error of the sandbox itself: what happened, and what to type; and what else helps, beside it."""
+    return shown({"error": {"code": code, "message": message, "fix": fix}, **more}, status)
 
 
 def shown(value: Any, status: int = HTTPStatus.OK) -> Response:

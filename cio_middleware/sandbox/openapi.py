@@ -48,6 +48,10 @@ class Call:
     others: dict[int, str] = field(default_factory=dict)
 
 
+_NUMBER = {"type": "integer", "minimum": 0}
+_TEXT = {"type": "string"}
+
+
 def _object(required: str, **properties: Any) -> dict[str, Any]:
     return {"type": "object", "required": required.split(), "properties": properties}
 
@@ -100,10 +104,13 @@ CALLS: dict[str, Call] = {
     "GET /scenarios": Call("List the scenarios that can be started, and those that run.", _listed("Any")),
     "POST /faults/scenarios/{name}": Call("Start a scenario.", others=_GONE),
     "DELETE /faults/scenarios": Call("Stop all scenarios."),
+    "GET /levers": Call("List the six levers of the page, and which are pulled.", _listed("Any")),
+    "GET /requests/{id}": Call("Show one request, as it came and as it was answered.", "RequestRow", others=_GONE),
+    "DELETE /events": Call("Clear the rows; it can be undone.", _object("cleared undo", cleared=_NUMBER), ("before",)),
+    "POST /undo": Call("Bring back what was cleared.", "Any", body=_object("token", token=_TEXT), others=_GONE),
     "GET /openapi.json": Call("Describe these calls.", {"type": "object", "required": ["openapi", "paths"]}),
 }  # fmt: skip
 
-_NUMBER = {"type": "integer", "minimum": 0}
 PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
     "workspace": ("The site id; without it the only workspace there is, or else `dev`.", {"type": "string"}),
     "q": ("The filter language, such as `name:order_* -is:rejected since:5m`.", {"type": "string", "maxLength": 2000}),
@@ -120,7 +127,6 @@ PARAMETERS: dict[str, tuple[str, dict[str, Any]]] = {
     "limit": ("So many at most, the newest.", _NUMBER),
 }
 
-_TEXT = {"type": "string"}
 _ANY: dict[str, Any] = {}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cio_middleware.sandbox.advice import Situation, advise, is_ulid
 from cio_middleware.sandbox.bell import Bell
@@ -70,6 +70,26 @@ class Capacity:
     workspaces: int = 1000
 
 
+class Keeper(Protocol):
+    """What keeps workspaces over a restart; see `archive.Archive`."""
+
+    def names(self) -> list[str]:
+        """Return the workspaces that are kept."""
+        ...
+
+    def load(self, workspace: Workspace) -> None:
+        """Bring back what is kept of a workspace."""
+        ...
+
+    def attach(self, workspace: Workspace) -> None:
+        """Keep a workspace as it is now and after each change."""
+        ...
+
+    def forget(self, name: str) -> None:
+        """Keep a workspace no longer."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class House:
     """
@@ -86,6 +106,7 @@ class House:
         region: What `GET /api/v1/accounts/region` answers.
         patience: Seconds in which the head of a request, and then its body, must be whole.
         registry: The names of events that are known; None means that any is.
+        archive: Where all is kept over a restart; None keeps it in memory alone.
     """
 
     fidelity: Fidelity = field(default_factory=Fidelity)
@@ -97,8 +118,9 @@ class House:
     strict: bool = False
     region: str = "us"
     patience: float = 30.0
-    registry: frozenset[str] | None = None
     monotonic: Callable[[], float] = time.monotonic
+    registry: frozenset[str] | None = None
+    archive: Keeper | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +202,24 @@ class Workspace:
         self.seq = max(self.seq, memory.seq)
         self._requests_numbered = max(self._requests_numbered, memory.requests_numbered)
         self.people, self.objects, self.ledger = memory.people, memory.objects, memory.ledger
-        for row in self.events:
-            if row.verdict.stored and row.kind in EVENT_KINDS and is_ulid(row.event_id):
-                self._seen.add(str(row.event_id).upper())
-            elif row.verdict.stored and row.api == "pipelines" and row.event_id:
-                self._seen.add(message(row.event_id))
+        for known in map(self.known_by, self.events):
+            if known is not None:
+                self.saw(known)
         self.changes.begin_epoch()
         self.bell.ring()
+
+    def saw(self, known_by: str) -> None:
+        """Know a repeat of an event from now on by this."""
+        self._seen.add(known_by)
+
+    @staticmethod
+    def known_by(row: EventRow) -> str | None:
+        """Return what a repeat of the event of a row is known by; None for a row that stored none."""
+        if not row.verdict.stored or not row.event_id:
+            return None
+        if row.api == "pipelines":
+            return message(row.event_id)
+        return row.event_id.upper() if row.kind in EVENT_KINDS and is_ulid(row.event_id) else None
 
     def blank(self) -> Memory:
         """Return a memory with nothing in it, within the bounds of this house."""
@@ -407,6 +440,14 @@ class Workspaces:
         self.opened = Bell()
         self._epoch = int(self.started_at * 1000)  # so that no cursor of an earlier start means anything now
         self._open: dict[str, Workspace] = {}
+        if self.house.archive is not None:
+            self._bring_back(self.house.archive)
+
+    def _bring_back(self, archive: Keeper) -> None:
+        for name in archive.names():
+            self._open[name] = Workspace(name, self.house, self._epoch)
+            archive.load(self._open[name])
+            archive.attach(self._open[name])
 
     def __iter__(self) -> Iterator[Workspace]:
         return iter(self._open.values())
@@ -426,8 +467,12 @@ class Workspaces:
             if unused is None:
                 raise Full(f"the sandbox has {len(self._open)} workspaces, one for each site id, and keeps no more")
             del self._open[unused.name]
+            if self.house.archive is not None:
+                self.house.archive.forget(unused.name)
         if workspace.name not in self._open:
             self._open[workspace.name] = workspace
+            if self.house.archive is not None:
+                self.house.archive.attach(workspace)
             self.opened.ring()
         return workspace
 
