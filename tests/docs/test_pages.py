@@ -27,6 +27,7 @@ BLOCKS = {
     "how-to/test-your-app.md": 4,
     "reference/differences.md": 1,
     "reference/verbs.md": 1,
+    "reference/sandbox-stream.md": 1,
     "tutorials/first-event.md": 4,
 }
 
