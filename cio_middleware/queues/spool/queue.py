@@ -261,7 +261,8 @@ class SpoolQueue(Outlet):
             lost = self._inlet.close(max(0.0, until - self._clock.monotonic()))
             self.kept = max(0, self._inlet.tail - self._own.done - lost)
             self._leases.clear()
-            self._letters.move_in(None)
+            if self._disk.house is not None:
+                self._letters.move_out(lambda: House(self._files, self._settings.path))
             self._disk.give_up()
         finally:
             if locked:
