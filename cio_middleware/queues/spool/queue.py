@@ -121,7 +121,7 @@ class SpoolQueue(Outlet):
         window = Window(self._settings.max_in_flight)
         return Drain(
             segments, window, room=self._settings.room, clock=self._clock, taken=taken, missing=self._missing,
-            damaged=self._damaged,
+            damaged=self._damaged, freed=self._freed,
         )  # fmt: skip
 
     def _moved_in(self, house: House, owner: Owner) -> None:
@@ -318,6 +318,9 @@ class SpoolQueue(Outlet):
 
     def _missing(self, records: int) -> None:
         self._ledger.drop(DropReason.QUARANTINED, records)
+
+    def _freed(self) -> None:
+        self._disk.is_freed = True
 
     def _damaged(self, name: str, start: int, data: bytes) -> None:
         if self._disk.house is not None:
