@@ -86,6 +86,8 @@ class Disk:
         self._unsaid = unsaid
         self._former: list[tuple[House, Log]] = []
         """Where the disk failed, as long as something waits there."""
+        self.is_freed = False
+        """Whether something was removed since the room was measured."""
         self.house: House | None = None
         self.fails_now = False
         """Whether the disk failed the last time that it was written to."""
@@ -98,7 +100,7 @@ class Disk:
         log = self._log
         if log is None or self.fails_now:
             return DropReason.SPOOL_FAILED
-        if size > self._room and now - self._measured_at >= _LATE_SECONDS:
+        if size > self._room and (self.is_freed or now - self._measured_at >= _LATE_SECONDS):
             self._measure()
         if size > self._room:
             # It may hold nothing but what is settled: a bound below its size would be reached once and for all.
@@ -287,6 +289,7 @@ class Disk:
         if house is None:
             return
         self._measured_at = self._clock.monotonic()
+        self.is_freed = False
         room = self._settings.max_bytes
         # What cannot be measured bounds nothing: the disk itself says when it is full.
         with contextlib.suppress(OSError):

@@ -109,7 +109,7 @@ class Inlet:
 
     def holds(self, item: bytes) -> bool:
         """Whether this event is one of the last few that this thread put: a handler may have put others since."""
-        return any(each is item for each in self._mine.items)
+        return any(each is item for each in self._mine.items) or any(each is item for _, each in tuple(self._late))
 
     @contextmanager
     def alone(self) -> Iterator[bool]:

@@ -121,7 +121,7 @@ class SpoolQueue(Outlet):
         window = Window(self._settings.max_in_flight)
         return Drain(
             segments, window, room=self._settings.room, clock=self._clock, taken=taken, missing=self._missing,
-            damaged=self._damaged,
+            damaged=self._damaged, freed=self._freed,
         )  # fmt: skip
 
     def _moved_in(self, house: House, owner: Owner) -> None:
@@ -261,7 +261,8 @@ class SpoolQueue(Outlet):
             lost = self._inlet.close(max(0.0, until - self._clock.monotonic()))
             self.kept = max(0, self._inlet.tail - self._own.done - lost)
             self._leases.clear()
-            self._letters.move_in(None)
+            if self._disk.house is not None:
+                self._letters.move_out(lambda: House(self._files, self._settings.path))
             self._disk.give_up()
         finally:
             if locked:
@@ -317,6 +318,9 @@ class SpoolQueue(Outlet):
 
     def _missing(self, records: int) -> None:
         self._ledger.drop(DropReason.QUARANTINED, records)
+
+    def _freed(self) -> None:
+        self._disk.is_freed = True
 
     def _damaged(self, name: str, start: int, data: bytes) -> None:
         if self._disk.house is not None:

@@ -503,3 +503,17 @@ def test_54_a_spool_that_is_full_of_events_names_nothing_else():
         pass
     (line,) = spool.lines.said
     assert "dead letters" not in line
+
+
+def test_54_a_full_spool_that_is_drained_takes_events_at_once():
+    """What a delivery has removed is known to be free, before the keeper looks again."""
+    files = FakeFiles()
+    spool = Spool(files, segment_bytes=10_000)
+    spool.put("first")
+    files.machine.capacity = files.machine.used + 40_000
+    spool.tick(1.0)
+    while spool.put("a", 1000).reason is None:
+        pass
+    assert spool.deliver()
+    assert spool.queue.front is None
+    assert [spool.put("b", 1000).reason for _ in range(10)] == [None] * 10

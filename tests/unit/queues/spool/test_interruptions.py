@@ -218,7 +218,9 @@ def test_a_put_that_may_not_wait_does_not_wait_for_a_writer():
     writer = run(lambda: spool.put("b"))
     assert writing.is_there.wait(SECONDS)
     spool.ledger.capture()
-    assert spool.queue.put(*entry("late"), may_wait=False).late
+    late = entry("late")
+    assert spool.queue.put(*late, may_wait=False).late
+    assert spool.queue.holds(late[1])
     writing.let_go()
     assert ended(writer)
     assert spool.drained() == ["a", "b", "late"]

@@ -301,3 +301,19 @@ def test_letters_are_more_than_one_read():
     assert [letter.item for letter in box.letters] == [item(number, 60_000) for number in range(60)]
     assert box.letters.remove({"7"}) == 1
     assert len(box.letters) == 59
+
+
+def test_after_the_end_letters_can_be_listed_and_removed():
+    """They are on the disk, of which nothing is open but while somebody looks."""
+    files = FakeFiles()
+    spool = Spool(files)
+    for name in "ab":
+        spool.put(name)
+        spool.queue.dead_letter(spool.lease(), 0, Refusal("why"))
+    spool.close()
+    opened = len(files.opened)
+    assert [letter.envelope.event_id for letter in spool.queue.dead_letters] == ["a", "b"]
+    next(iter(spool.queue.dead_letters))
+    assert spool.queue.dead_letters.remove({"a"}) == 1
+    assert [letter.envelope.event_id for letter in spool.queue.dead_letters] == ["b"]
+    assert len(files.opened) == opened == 0
