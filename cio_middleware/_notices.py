@@ -109,9 +109,9 @@ class Unsaid:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def trouble(self, topic: str, state: str, message: str, *args: object) -> None:
+    def trouble(self, topic: str, state: str, message: str, *args: object, level: int = logging.WARNING) -> None:
         """Something is wrong: what `Notices.trouble` is told when it is time."""
-        self._lines.append(partial(self._notices.trouble, topic, state, message, *args))
+        self._lines.append(partial(self._notices.trouble, topic, state, message, *args, level=level))
 
     def fine(self, topic: str, message: str) -> None:
         """Say at once that `topic` is well again, if it was not."""

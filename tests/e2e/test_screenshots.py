@@ -17,7 +17,6 @@ from playwright.sync_api import Page, expect
 from cio_middleware.sandbox.store import House
 from cio_middleware.testing import Sandbox
 from tests.e2e.shop import event, identify, ulid
-from tests.e2e.test_detail import send_context
 
 SMALLEST = 10_000
 VIEWS = {

@@ -4,6 +4,7 @@ Take over what dead processes left: one of them at a time, found every few secon
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -118,6 +119,8 @@ class Adopter:
                 owner.release()
                 raise
             if segments:
+                message = "what a process that ended has left in the spool is taken over: %d file(s)"
+                self._unsaid.trouble("spool adoption", owner.name, message, len(segments), level=logging.INFO)
                 return Orphan(owner, self._drain(segments))
             if ours and owner.is_bare:
                 owner.retire()
@@ -152,7 +155,8 @@ class Adopter:
                 ours = False
                 self._unsaid.trouble(
                     "spool destination", "destination",
-                    "the spool holds events for another workspace or host: they are kept until a client of theirs runs",
+                    "the spool holds events for another workspace or host, captured when site_id, region or base_url was"
+                    " another: they are kept until a client with those runs",
                 )  # fmt: skip
         # Not by name: what was copied after a failure of the disk is older than what was written meanwhile.
         return deque(sorted(found, key=lambda segment: segment.first)), ours

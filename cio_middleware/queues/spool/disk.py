@@ -21,6 +21,8 @@ from .log import SEGMENT_BYTES, Log
 from .segment import NotKept, Segment
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FORBIDDEN = ", where this user may not write"
+_WHY = {errno.EACCES: _FORBIDDEN, errno.EPERM: _FORBIDDEN, errno.EROFS: ", on a disk that may only be read"}
 _AGAIN_SECONDS = 5.0
 """After how long a disk that failed is tried again."""
 _MEASURE_SECONDS = 1.0
@@ -225,8 +227,9 @@ class Disk:
         self._again_at = self._clock.monotonic() + _AGAIN_SECONDS
         name = errno.errorcode.get(error.errno or 0, type(error).__name__)
         then = "held in memory" if self._settings.held_events else "dropped"
-        message = "the spool cannot be written to (%s): events are %s until it can"
-        self._unsaid.trouble("spool", "fails", message, name, then)
+        why = _WHY.get(error.errno or 0, "")
+        message = "the spool cannot be written to (%s): events are %s until it can. spool_dir is %s%s"
+        self._unsaid.trouble("spool", "fails", message, name, then, self._settings.path, why)
 
     def give_up(self) -> None:
         """Open nothing any more, before all is left."""

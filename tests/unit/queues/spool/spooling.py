@@ -69,10 +69,18 @@ class Lines(logging.Logger):
     def __init__(self) -> None:
         super().__init__("spool")
         self.said: list[str] = []
+        """Those that are no mere information."""
+        self.records: list[logging.LogRecord] = []
 
     def handle(self, record: logging.LogRecord) -> None:
         """Keep a line."""
-        self.said.append(record.getMessage())
+        self.records.append(record)
+        if record.levelno > logging.INFO:
+            self.said.append(record.getMessage())
+
+    def records_about(self, word: str) -> list[logging.LogRecord]:
+        """All records with this word, information too."""
+        return [record for record in self.records if word in record.getMessage()]
 
     def about(self, word: str) -> list[str]:
         """The lines with this word."""

@@ -152,6 +152,17 @@ def test_order_is_that_of_put_and_not_of_names():
     assert heir(FakeFiles(files.machine)).drained() == list("abcde")
 
 
+def test_a_takeover_is_told_to_who_listens():
+    """One quiet line for each process that has ended, at INFO, so that a log can answer where events came from."""
+    files = left(*"ab")
+    spool = heir(files)
+    assert spool.drained() == list("ab")
+    (line,) = spool.lines.records_about("is taken over")
+    assert line.levelno == logging.INFO
+    assert line.getMessage() == "what a process that ended has left in the spool is taken over: 1 file(s)"
+    spool.close()
+
+
 # -------------------------------------------------------------------------------------------------- not ours to send
 
 
