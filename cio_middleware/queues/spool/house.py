@@ -165,9 +165,12 @@ class House:
             # A kill in between must not leave a half of it under its name: whoever finds the damage again would take
             # that for the whole.
             fresh = f"{name}.new"
-            with contextlib.suppress(FileNotFoundError):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            try:
+                fd = self._files.open(fresh, flags, at=self.quarantine)
+            except FileExistsError:  # of somebody who was killed here
                 self._files.unlink(fresh, at=self.quarantine)
-            fd = self._files.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, at=self.quarantine)
+                fd = self._files.open(fresh, flags, at=self.quarantine)
             try:
                 write_all(self._files, fd, data)
                 self._files.rename(fresh, name, at=self.quarantine, to_at=self.quarantine)
