@@ -15,6 +15,7 @@ from cio_middleware.sandbox.control import environment, routes
 from cio_middleware.sandbox.guards import CONTROL, Guards
 from cio_middleware.sandbox.lingering import Lingering
 from cio_middleware.sandbox.track import Track
+from cio_middleware.sandbox.veiling import Veiling
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -34,7 +35,11 @@ def build_app(workspaces: Workspaces) -> Starlette:
             Mount(CONTROL.rstrip("/"), routes=[Route("/", _welcome), Route("/{rest:path}", _nothing_here)]),
             Mount("/", Track(workspaces)),
         ],
-        middleware=[Middleware(Lingering), Middleware(Guards)],
+        middleware=[
+            Middleware(Lingering),
+            Middleware(Guards, access=workspaces.house.access),
+            Middleware(Veiling, veil=workspaces.house.veil),
+        ],
     )
 
 

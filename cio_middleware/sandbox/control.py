@@ -8,6 +8,7 @@ GET never changes anything, not even by creating the workspace that it asks for.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
@@ -17,14 +18,26 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cio_middleware.sandbox import capture, faultspec, jsontext, levers, listing, profiles, scenarios, series, waiting
+from cio_middleware.sandbox import (
+    capture,
+    faultspec,
+    jsontext,
+    levers,
+    listing,
+    openapi,
+    profiles,
+    scenarios,
+    series,
+    waiting,
+    webhooks,
+)
 from cio_middleware.sandbox.changes import BadCursor
 from cio_middleware.sandbox.detail import detail
 from cio_middleware.sandbox.faults import TooManyRules
 from cio_middleware.sandbox.guards import FULL, NO_STORE, problem
 from cio_middleware.sandbox.guards import shown as _json
 from cio_middleware.sandbox.problems import problems
-from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, chunks, read_body
+from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, TooSlow, chunks, read_body
 from cio_middleware.sandbox.store import DEFAULT_WORKSPACE, Full
 from cio_middleware.sandbox.stream import Streams
 
@@ -43,6 +56,8 @@ UNDO_EXAMPLE = '{"token": "…"}'
 WINDOW = {"window": 300, "step": 2}
 """Seconds of `series`, unless the query says otherwise."""
 
+CAPTURE_SECONDS = 600.0
+SLOW = "the body was not whole in time"
 JSON_DEPTH = 64
 """Nesting of a body that is read."""
 
@@ -53,6 +68,7 @@ class BadRequest(ValueError):
 
 _UNREADABLE = (
     BadRequest, BadCursor, TooManyRules, faultspec.BadFault, listing.BadFilter, waiting.BadWait, capture.BadCapture,
+    webhooks.BadWebhook,
     series.BadWindow,
 )  # fmt: skip
 
@@ -72,6 +88,7 @@ class Control:
 
     def answer(self, method: str, handler: Handler) -> Callable[[Request], Awaitable[ASGIApp]]:
         """Return a Starlette endpoint: find the workspace, and turn what cannot be read into a 400."""
+        patience = self._workspaces.house.patience
 
         async def endpoint(request: Request) -> ASGIApp:
             """Answer one call."""
@@ -79,8 +96,9 @@ class Control:
             looks = method == "GET" or handler is Control.take_in
             select = self._workspaces.peek if looks else self._workspaces.open
             try:
+                _plain(request)
                 if method != "GET" and handler is not Control.take_in:  # which reads its own, for it may be large
-                    request.state.body = await read_body(request.scope, request.receive)
+                    request.state.body = await read_body(request.scope, request.receive, patience)
                 return await self._handled(handler, request, select(_selected(request)))
             except _UNREADABLE as error:
                 return problem(HTTPStatus.BAD_REQUEST, "CIO-SBX-005", str(error), "Change the call as said.")
@@ -88,6 +106,10 @@ class Control:
                 return problem(HTTPStatus.SERVICE_UNAVAILABLE, "CIO-SBX-007", str(full), FULL)
             except (Disconnected, asyncio.CancelledError):  # the client went, or the server stops
                 return Response(status_code=HTTPStatus.BAD_REQUEST)  # to nobody
+            except TooSlow:
+                reply = problem(HTTPStatus.REQUEST_TIMEOUT, "CIO-SBX-008", SLOW, "Send it at once.")
+                reply.headers["connection"] = "close"
+                return reply
             except TooLarge:
                 most = capture.CAPTURE_BYTES if handler is Control.take_in else BODY_BYTES
                 said = f"the body is above {most} bytes"
@@ -112,12 +134,15 @@ class Control:
 
     async def about(self, request: Request, _workspace: Workspace) -> Response:
         """Say where the sandbox is, what it holds, and what an app needs to reach it."""
-        fidelity, capacity = self._workspaces.house.fidelity, self._workspaces.house.capacity
+        house = self._workspaces.house
+        fidelity, capacity = house.fidelity, house.capacity
         url = str(request.base_url).rstrip("/")
         return _json({
             "url": url,
             "version": _version(),
-            "region": "us",
+            "pid": os.getpid(),
+            "region": house.region,
+            "flags": {"strict": house.strict, "redact": [*house.veil.fields], "token": house.access.token is not None},
             "workspaces": [workspace.name for workspace in self._workspaces],
             "capacity": {"events": capacity.events, "bytes": capacity.size},
             "limits": {"item_bytes": fidelity.item_bytes(), "batch_bytes": fidelity.batch_bytes()},
@@ -224,7 +249,7 @@ class Control:
     async def take_in(self, request: Request, workspace: Workspace) -> Response:
         """Fill an empty workspace from a capture: the same rows, people and objects; all of it or nothing."""
         reader = capture.Reader(workspace.blank())
-        async for chunk in chunks(request.scope, request.receive, capture.CAPTURE_BYTES):
+        async for chunk in chunks(request.scope, request.receive, capture.CAPTURE_BYTES, CAPTURE_SECONDS):
             reader.feed(chunk)
             await asyncio.sleep(0)  # others are served while a large one is read
         memory = reader.finish()
@@ -235,6 +260,21 @@ class Control:
         target.remember(memory)
         counts = {"events": len(target.events), "requests": len(target.requests), "people": len(list(memory.people))}
         return _json({"workspace": target.name, **counts, "epoch": target.epoch, "cursor": target.seq})
+
+    async def described(self, _request: Request, _workspace: Workspace) -> Response:
+        """Return the description of these calls, for tools that read OpenAPI."""
+        return _json(openapi.document(_version()))
+
+    async def webhook(self, request: Request, _workspace: Workspace) -> Response:
+        """Send an app a signed reporting webhook, and say what it answered."""
+        given, house = _body(request, webhooks.EXAMPLE), self._workspaces.house
+        sent = webhooks.compose(given, house.clock(), house.access.webhook_hosts)
+        return _json(await webhooks.deliver(sent))
+
+    async def ticket(self, request: Request, _workspace: Workspace) -> Response:
+        """Make a link that lets one browser in, once; without a token the page is open, and that is the link."""
+        access, url = self._workspaces.house.access, str(request.base_url).rstrip("/")
+        return _json({"link": url + (access.ticket() if access.token is not None else "/")})
 
     async def set_clock(self, request: Request, workspace: Workspace) -> Response:
         """Stop the workspace's clock at a time, or let it go on."""
@@ -346,6 +386,9 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("POST", f"{_ROOT}/reset", Control.reset),
     ("PUT", f"{_ROOT}/clock", Control.set_clock),
     ("POST", f"{_ROOT}/wait", Control.wait),
+    ("POST", f"{_ROOT}/webhooks/trigger", Control.webhook),
+    ("POST", f"{_ROOT}/ticket", Control.ticket),
+    ("GET", f"{_ROOT}/openapi.json", Control.described),
     ("GET", f"{_ROOT}/stream", Control.stream),
     ("GET", f"{_ROOT}/series", Control.series),
     ("GET", f"{_ROOT}/problems", Control.problems),
@@ -361,6 +404,12 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("PUT", f"{_ROOT}/faults/{{id}}", Control.add_fault),
     ("DELETE", f"{_ROOT}/faults/{{id}}", Control.drop_fault),
 )
+
+
+def _plain(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":  # so that nothing here can be made to inflate a bomb
+        raise BadRequest(f"content-encoding {encoding!r:.40} is not read here. Type the body as it is")
 
 
 def _selected(request: Request) -> str | None:

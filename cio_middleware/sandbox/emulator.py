@@ -48,6 +48,7 @@ class Call:
         credentials: What they name, and not what they keep secret.
         origin: Scheme and host by which the caller reached this server.
         at: When it arrived, in Unix seconds.
+        key: What may be remembered of the API key; see `reading.fingerprint`.
     """
 
     method: str
@@ -59,6 +60,7 @@ class Call:
     credentials: Credentials
     origin: str
     at: float
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Emulator:
     def __init__(self, workspaces: Workspaces) -> None:
         self._workspaces = workspaces
         self._fidelity: Fidelity = workspaces.house.fidelity
+        self._region = workspaces.house.region
 
     def plan(self, call: Call) -> Plan:
         """Find out what a request asks for and which fault answers it; the counters of faults move on."""
@@ -233,7 +236,7 @@ class Emulator:
     def _reply(self, plan: Plan, judged: list[Judgement]) -> Reply:
         endpoint = plan.endpoint
         if endpoint.name == "track.v1.region":
-            return replies.document({"url": plan.call.origin, "region": "us", "environment_id": 1})
+            return replies.document({"url": plan.call.origin, "region": self._region, "environment_id": 1})
         refused = {Verdict.REJECTED, Verdict.FAULT}
         failed = [(index, one.errors) for index, one in enumerate(judged) if one.verdict in refused]
         if not failed:
@@ -285,6 +288,7 @@ class Emulator:
             fault=_fault_named(plan.decision),
             received_at=call.at,
             took_ms=round((time.perf_counter() - plan.began) * 1000, 3),
+            key=call.key,
             events=(judged[0].seq, judged[-1].seq) if judged else None,
             label=label(plan.decision, plan.workspace.faults.label(plan.decision.fault)),
             retry_after=asked_to_wait(reply.headers, call.at) if answered else None,

@@ -158,6 +158,7 @@ class People:
         self._count = count
         self._moments = moments
         self._minted = 0
+        self._touched: set[str] = set()
         self.evicted = 0
 
     def __iter__(self) -> Iterator[Person]:
@@ -196,9 +197,15 @@ class People:
 
     def find(self, kind: str, value: str) -> Person | None:
         """Return the profile that an identifier leads to; an email is matched in any case."""
-        if kind == "cio_id":
-            return self._by_cio_id.get(value)
-        return self._index.get(_entry(kind, value))
+        person = self._by_cio_id.get(value) if kind == "cio_id" else self._index.get(_entry(kind, value))
+        if person is not None:
+            self._touched.add(person.cio_id)
+        return person
+
+    def take_touched(self) -> set[str]:
+        """Return the cio_ids of those who were looked up or met since the last time, and so may have changed."""
+        touched, self._touched = self._touched, set()
+        return touched
 
     def called(self, key: str) -> Person | None:
         """Return the profile that any kind of identifier with this value leads to."""
@@ -215,6 +222,7 @@ class People:
                 past=deque(maxlen=self._moments),
             )
             self._by_cio_id[person.cio_id] = person
+            self._touched.add(person.cio_id)
             self.claim(person, kind, value)
         return person
 

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import translate
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from cio_middleware.sandbox.timespec import NoMoment, moment
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from cio_middleware.sandbox.rows import EventRow
 
     Test = Callable[[EventRow, Mapping[str, Any]], bool]
+    Contexts = Mapping[str, Mapping[str, Any]]
 
 LONGEST = 2000
 """Characters of one filter at most."""
@@ -80,22 +82,22 @@ class Query:
 
     terms: tuple[Term, ...] = ()
 
-    def takes(self, row: EventRow, context: Mapping[str, Any] | None = None) -> bool:
+    def takes(self, row: EventRow, contexts: Contexts = MappingProxyType({})) -> bool:
         """
         Return True when the row is one of those.
 
         Args:
             row: The row.
-            context: What is known of where it came from; None means what was sent with it.
+            contexts: What the client said of where events came from, by their ids.
         """
         if not self.terms:
             return True
-        known = context_of(row) if context is None else context
+        known = context_of(row, contexts)
         return all(term.takes(row, known) for term in self.terms)
 
-    def counts(self, rows: Iterable[EventRow]) -> list[dict[str, Any]]:
+    def counts(self, rows: Iterable[EventRow], contexts: Contexts = MappingProxyType({})) -> list[dict[str, Any]]:
         """Return how many rows each term would take alone: what somebody needs who found nothing."""
-        known = [(row, context_of(row)) for row in rows]
+        known = [(row, context_of(row, contexts)) for row in rows]
         return [
             {"term": term.text, "matches": sum(term.takes(row, context) for row, context in known)}
             for term in self.terms
@@ -126,10 +128,11 @@ def quoted(value: str) -> str:
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def context_of(row: EventRow) -> Mapping[str, Any]:
-    """Return what is known of where a row came from; empty when nothing is."""
+def context_of(row: EventRow, contexts: Contexts) -> Mapping[str, Any]:
+    """Return what is known of where a row came from, by what was sent and by what the client said besides."""
     context = row.data.get("context") if isinstance(row.data, dict) else None
-    return context if isinstance(context, dict) else {}
+    sent = context if isinstance(context, dict) else {}
+    return {**sent, **contexts.get(row.event_id or "", {})}
 
 
 # A word: a sign, a key, and a value that is bare or in quotes. A quote that is never closed ends with the text, since a

@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cio_middleware.sandbox.advice import Situation, advise, is_ulid
 from cio_middleware.sandbox.bell import Bell
 from cio_middleware.sandbox.changes import Changes
 from cio_middleware.sandbox.clearing import Undo
 from cio_middleware.sandbox.effects import Setting, apply
+from cio_middleware.sandbox.entrance import Access
 from cio_middleware.sandbox.faults import Faults
 from cio_middleware.sandbox.fidelity import Fidelity
 from cio_middleware.sandbox.jsontext import has_non_finite
@@ -28,6 +29,7 @@ from cio_middleware.sandbox.ring import Latest, Ring, trim
 from cio_middleware.sandbox.rows import EventRow, RequestRow
 from cio_middleware.sandbox.rules import objections
 from cio_middleware.sandbox.tries import Attempts, Tries, key_of, message, ulid
+from cio_middleware.sandbox.veil import Veil
 from cio_middleware.sandbox.verdicts import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -68,6 +70,26 @@ class Capacity:
     workspaces: int = 1000
 
 
+class Keeper(Protocol):
+    """What keeps workspaces over a restart; see `archive.Archive`."""
+
+    def names(self) -> list[str]:
+        """Return the workspaces that are kept."""
+        ...
+
+    def load(self, workspace: Workspace) -> None:
+        """Bring back what is kept of a workspace."""
+        ...
+
+    def attach(self, workspace: Workspace) -> None:
+        """Keep a workspace as it is now and after each change."""
+        ...
+
+    def forget(self, name: str) -> None:
+        """Keep a workspace no longer."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class House:
     """
@@ -75,17 +97,30 @@ class House:
 
     Attributes:
         fidelity: The rules of doubt.
+        capacity: How much is kept.
         clock: Unix seconds.
         on_event: Who is told of each row.
+        access: Who may come in.
+        veil: What is masked in everything that is shown.
+        strict: Warnings make an event bad.
+        region: What `GET /api/v1/accounts/region` answers.
+        patience: Seconds in which the head of a request, and then its body, must be whole.
         registry: The names of events that are known; None means that any is.
+        archive: Where all is kept over a restart; None keeps it in memory alone.
     """
 
     fidelity: Fidelity = field(default_factory=Fidelity)
     capacity: Capacity = field(default_factory=Capacity)
     clock: Callable[[], float] = time.time
     on_event: Callable[[EventRow], None] | None = None
+    access: Access = field(default_factory=Access)
+    veil: Veil = field(default_factory=Veil)
+    strict: bool = False
+    region: str = "us"
+    patience: float = 30.0
     monotonic: Callable[[], float] = time.monotonic
     registry: frozenset[str] | None = None
+    archive: Keeper | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +165,7 @@ class Workspace:
         capacity = self._house.capacity
         self.people = People(capacity.people, capacity.moments)
         self.objects: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
-        self.ledger = Ledger(capacity.events, capacity.size, capacity.names)
+        self.ledger = Ledger(capacity.events, capacity.size, capacity.names, strict=self._house.strict)
         self.contexts: dict[str, dict[str, Any]] = {}
         self._lessons = Lessons(self._house.registry)
         self._seen: Latest[str] = Latest(capacity.ids)
@@ -167,18 +202,29 @@ class Workspace:
         self.seq = max(self.seq, memory.seq)
         self._requests_numbered = max(self._requests_numbered, memory.requests_numbered)
         self.people, self.objects, self.ledger = memory.people, memory.objects, memory.ledger
-        for row in self.events:
-            if row.verdict.stored and row.kind in EVENT_KINDS and is_ulid(row.event_id):
-                self._seen.add(str(row.event_id).upper())
-            elif row.verdict.stored and row.api == "pipelines" and row.event_id:
-                self._seen.add(message(row.event_id))
+        for known in map(self.known_by, self.events):
+            if known is not None:
+                self.saw(known)
         self.changes.begin_epoch()
         self.bell.ring()
+
+    def saw(self, known_by: str) -> None:
+        """Know a repeat of an event from now on by this."""
+        self._seen.add(known_by)
+
+    @staticmethod
+    def known_by(row: EventRow) -> str | None:
+        """Return what a repeat of the event of a row is known by; None for a row that stored none."""
+        if not row.verdict.stored or not row.event_id:
+            return None
+        if row.api == "pipelines":
+            return message(row.event_id)
+        return row.event_id.upper() if row.kind in EVENT_KINDS and is_ulid(row.event_id) else None
 
     def blank(self) -> Memory:
         """Return a memory with nothing in it, within the bounds of this house."""
         capacity = self._house.capacity
-        ledger = Ledger(capacity.events, capacity.size, capacity.names)
+        ledger = Ledger(capacity.events, capacity.size, capacity.names, strict=self._house.strict)
         return Memory(0, 0, People(capacity.people, capacity.moments), OrderedDict(), ledger)
 
     @property
@@ -354,6 +400,7 @@ class Workspace:
             attempts_log=tries.log,
             replaces=tries.replaced,
             size=op.size,
+            strict=self._house.strict,
             sent=op.sent,
         )
 
@@ -393,6 +440,14 @@ class Workspaces:
         self.opened = Bell()
         self._epoch = int(self.started_at * 1000)  # so that no cursor of an earlier start means anything now
         self._open: dict[str, Workspace] = {}
+        if self.house.archive is not None:
+            self._bring_back(self.house.archive)
+
+    def _bring_back(self, archive: Keeper) -> None:
+        for name in archive.names():
+            self._open[name] = Workspace(name, self.house, self._epoch)
+            archive.load(self._open[name])
+            archive.attach(self._open[name])
 
     def __iter__(self) -> Iterator[Workspace]:
         return iter(self._open.values())
@@ -412,8 +467,12 @@ class Workspaces:
             if unused is None:
                 raise Full(f"the sandbox has {len(self._open)} workspaces, one for each site id, and keeps no more")
             del self._open[unused.name]
+            if self.house.archive is not None:
+                self.house.archive.forget(unused.name)
         if workspace.name not in self._open:
             self._open[workspace.name] = workspace
+            if self.house.archive is not None:
+                self.house.archive.attach(workspace)
             self.opened.ring()
         return workspace
 

@@ -201,7 +201,8 @@ def test_an_empty_answer_can_say_what_each_term_alone_finds():
         {"term": "is:ignored", "matches": 0},
         {"term": "-name:page", "matches": 2},
     ]
-    assert parse("trace:4b", NOW).takes(PLAIN, CONTEXT)
+    assert parse("trace:4b", NOW).takes(PLAIN, {"01JD": CONTEXT})
+    assert parse("trace:4b", NOW).counts([PLAIN], {"01JD": CONTEXT}) == [{"term": "trace:4b", "matches": 1}]
 
 
 # ------------------------------------------------------------------------------------------------- a naive oracle
