@@ -22,6 +22,7 @@ BLOCKS = {
     "how-to/starlette.md": 7,
     "how-to/test-your-app.md": 4,
     "reference/differences.md": 1,
+    "reference/sandbox-stream.md": 1,
     "tutorials/first-event.md": 4,
 }
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from enum import Enum
 from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
+from typing import get_args
 from uuid import UUID
 
 import pytest
@@ -18,7 +19,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from cio_middleware import Client, DropReason, InvalidEvent, Settings, _semconv, _values, configure, exceptions
-from cio_middleware.sandbox import query
+from cio_middleware.sandbox import changes, query
 from docs import tables
 
 ROOT = Path(__file__).parents[2]
@@ -218,3 +219,9 @@ def test_every_term_of_the_filters_is_on_its_page():
     assert together
     for text in [*listed, together[1]]:
         assert query.parse(text, 0).terms
+
+
+def test_every_kind_of_frame_is_on_its_page():
+    """What the log of changes can hold, and what only a stream says."""
+    listed = [code(row[0])[0] for row in rows("reference/sandbox-stream.md", "event")]
+    assert sorted(listed) == sorted([*get_args(changes.Kind), "hello", "lag"])
