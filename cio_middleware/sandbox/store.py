@@ -89,6 +89,10 @@ class Keeper(Protocol):
         """Keep a workspace no longer."""
         ...
 
+    def close(self) -> None:
+        """Let go of what is kept."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class House:
