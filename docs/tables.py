@@ -6,6 +6,7 @@ A test compares the pages with what this would write, so a setting, a verb or a 
 
 from __future__ import annotations
 
+import argparse
 import ast
 import dataclasses
 import inspect
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from cio_middleware import Client, Settings
+from cio_middleware.cli import sandbox
 from cio_middleware.sandbox.fidelity import DOUBTS
+from cio_middleware.sandbox.openapi import CALLS
 
 REFERENCE = Path(__file__).parent / "reference"
 PLACE = re.compile(r"(<!-- table of (\w+): [^\n]* -->\n).*?(<!-- end -->)", flags=re.DOTALL)
@@ -49,6 +52,27 @@ def differences_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def control_table() -> str:
+    """A row for each call of the control API."""
+    lines = ["| call | what it does |", "|---|---|"]
+    return "\n".join([*lines, *(f"| `{call}` | {said.says} |" for call, said in CALLS.items())]) + "\n"
+
+
+def command_table() -> str:
+    """A row for each option of the command, in the order of its help."""
+    commands = argparse.ArgumentParser().add_subparsers()
+    sandbox.add(commands)
+    lines = ["| option | what it does |", "|---|---|"]
+    for action in commands.choices["sandbox"]._actions:  # noqa: SLF001  # argparse lists them nowhere else
+        option, meant = (
+            action.option_strings[-1],
+            action.metavar or "|".join(action.choices or ()) or action.dest.upper(),
+        )
+        value = "" if action.nargs == 0 else f" {meant}".replace("|", "\\|")
+        lines.append(f"| `{option}{value}` | {action.help} |")
+    return "\n".join(lines) + "\n"
+
+
 def _side(value: Any) -> str:
     text = _default(value).strip("`")
     return f"`{text}`" if text else "none"
@@ -77,8 +101,10 @@ TABLES = {
     "verbs": verbs_table,
     "arguments": arguments_table,
     "differences": differences_table,
+    "control": control_table,
+    "command": command_table,
 }
-PAGES = [REFERENCE / f"{name}.md" for name in ("settings", "verbs", "differences")]
+PAGES = [REFERENCE / f"{name}.md" for name in ("settings", "verbs", "differences", "control-api", "sandbox-command")]
 
 
 def page(text: str) -> str:

@@ -28,6 +28,7 @@ from cio_middleware.sandbox.plain import plain
 
 if TYPE_CHECKING:
     from cio_middleware.sandbox.rows import EventRow
+    from cio_middleware.sandbox.server import SandboxServer
     from cio_middleware.sandbox.store import House
     from cio_middleware.sandbox.veil import Veil
 
@@ -111,7 +112,14 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError('the sandbox needs uvicorn. Type: pip install "cio-middleware[sandbox]"') from error
 
     house = _house(arguments)
-    server = SandboxServer(arguments.host, arguments.port, house=house)
+    try:
+        return _serve(SandboxServer(arguments.host, arguments.port, house=house), arguments, house)
+    finally:
+        if house.archive is not None:
+            house.archive.close()
+
+
+def _serve(server: SandboxServer, arguments: argparse.Namespace, house: House) -> int:
     ended: queue.SimpleQueue[int] = queue.SimpleQueue()
     # SIGINT by name: a shell starts a background command with it ignored, and then no KeyboardInterrupt ever comes.
     for number in (signal.SIGINT, signal.SIGTERM):

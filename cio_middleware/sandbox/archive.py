@@ -15,16 +15,18 @@ import re
 import sqlite3
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cio_middleware.exceptions import ConfigurationError
 from cio_middleware.sandbox import capture
+from cio_middleware.sandbox.shadow import Shadow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
     from cio_middleware.sandbox.people import People
+    from cio_middleware.sandbox.rows import EventRow, RequestRow
     from cio_middleware.sandbox.store import Workspace
 
 _LOG = logging.getLogger("cio_middleware.sandbox")
@@ -45,10 +47,12 @@ CREATE TABLE IF NOT EXISTS heads (workspace TEXT PRIMARY KEY, line TEXT NOT NULL
 class _Written:
     """What the file has of one workspace."""
 
-    rows: dict[tuple[str, str], Any] = field(default_factory=dict)
+    people: People
+    events: Shadow[int, EventRow] = field(default_factory=lambda: Shadow(lambda row: row.seq))
+    requests: Shadow[str, RequestRow] = field(default_factory=lambda: Shadow(lambda row: row.id))
     others: dict[tuple[str, str], str] = field(default_factory=dict)
-    people: People | None = None
     places: int = 0
+    change: int = 0
 
 
 class Archive:
@@ -139,36 +143,36 @@ class Archive:
                 self._db.execute(f"DELETE FROM {table} WHERE workspace = ?", (name,))  # noqa: S608  # a name of ours
 
     def save(self, workspace: Workspace) -> None:
-        """Write what changed; a disk that refuses is logged, and what it missed is written with the next change."""
+        """Write what changed; a disk that refuses is logged, and all is written with the next change."""
         try:
             self._save(workspace)
         except sqlite3.Error as error:
-            self._written.pop(workspace.name, None)  # so that all of it is compared anew
             _LOG.warning("the sandbox could not write to its file, and goes on without: %s", error)
 
     def _save(self, workspace: Workspace) -> None:
         name, memory = workspace.name, workspace.memory
-        written = self._written.get(name) or _Written()
-        anew = written.people is not memory.people  # a beginning: a start, a reset, an import
-        rows: dict[tuple[str, str], Any] = {("request", row.id): row for row in memory.ledger.requests}
-        rows |= {("event", str(row.seq)): row for row in memory.ledger.rows}
-        changed = [(key, row) for key, row in rows.items() if written.rows.get(key) is not row]
-        others = self._others(workspace, {} if anew else written.others)
-        lines = {key: capture.entry(key[0], row) for key, row in changed}
+        written = self._written.pop(name, None)  # back when the file has it: after a failure all is written anew
+        anew = written is None or written.people is not memory.people  # a beginning: a start, a reset, an import
+        if written is None or anew:
+            written = _Written(memory.people, places=written.places if written else 0)
+        events, gone = written.events.follow(memory.ledger.rows, _updated(workspace, written), lambda row: row.replaces)
+        requests, old = written.requests.follow(memory.ledger.requests)
+        others = self._others(workspace, written.others)
+        lines = {("event", str(row.seq)): capture.entry("event", row) for row in events}
+        lines |= {("request", row.id): capture.entry("request", row) for row in requests}
         lines |= {key: line for key, line in others.items() if written.others.get(key) != line}
-        gone = (written.rows.keys() - rows.keys()) | (written.others.keys() - others.keys())
-        fresh = [key for key in (workspace.known_by(row) for (kind, _), row in changed if kind == "event") if key]
+        dropped = [("event", str(seq)) for seq in gone] + [("request", key) for key in old]
         with self._db:
             if anew:
                 self._clear(name)
-                written = _Written(places=written.places)
-            self._delete(name, gone)
+            self._delete(name, [*dropped, *(written.others.keys() - others.keys())])
             self._insert(name, lines, written.places)
-            self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", [(name, _clean(key)) for key in fresh])
-            head = capture.head(workspace, "")
+            fresh = [(name, _clean(key)) for key in map(workspace.known_by, events) if key]
+            self._db.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", fresh)
             upsert = "INSERT INTO heads VALUES (?, ?) ON CONFLICT (workspace) DO UPDATE SET line = excluded.line"
-            self._db.execute(upsert, (name, head))
-        self._written[name] = _Written(rows, others, memory.people, written.places + len(lines))
+            self._db.execute(upsert, (name, capture.head(workspace, "")))
+        written.others, written.places = others, written.places + len(lines)
+        self._written[name] = written
 
     def _others(self, workspace: Workspace, before: dict[tuple[str, str], str]) -> dict[tuple[str, str], str]:
         """The lines of what can change in place; of the people, only those who were looked up are written anew."""
@@ -201,6 +205,16 @@ class Archive:
             (name, kind, key, _place(kind, key, place + n), line) for n, ((kind, key), line) in enumerate(lines.items())
         ]
         self._db.executemany(query, rows)
+
+
+def _updated(workspace: Workspace, written: _Written) -> list[EventRow]:
+    """The rows that are known better than they were, by the change log; all, where that does not reach back."""
+    fresh = workspace.changes.since(written.change)
+    written.change = workspace.changes.latest
+    if fresh is None:
+        return list(workspace.events)
+    found = (workspace.events.get(int(change.key or 0)) for change in fresh if change.kind == "update")
+    return [row for row in found if row is not None]
 
 
 def _clean(text: str) -> str:

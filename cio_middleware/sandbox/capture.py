@@ -30,6 +30,9 @@ LINE_BYTES = 8 * 1024 * 1024
 """Bytes of one line: a body of a mebibyte, all of it escapes."""
 
 LINES = 1_000_000
+LATEST = 1e11
+"""Unix seconds that a row may have: the year 5138, and milliseconds that it may have taken."""
+
 DEPTH = 72
 """Nesting of a line: a payload of 64 levels, and the row around it."""
 
@@ -179,6 +182,8 @@ class Reader:
             raise BadShape("request.headers holds credentials, which a capture never does")
         self._requests.add(row.id)
         _natural(row.size, "request.size")
+        _moment(row.received_at, "request.received_at")
+        _moment(row.took_ms, "request.took_ms")
         self.memory.ledger.request(row)
 
     def _event(self, given: dict[str, Any]) -> None:
@@ -186,6 +191,11 @@ class Reader:
         newest = next(self.memory.ledger.rows.newest_first(), None)
         if not (newest.seq if newest else 0) < row.seq <= self.memory.seq:
             raise BadShape(f"event.seq is {row.seq}, which is not in order")
+        _natural(row.batch_index or 0, "event.batch_index")
+        _moment(row.received_at, "event.received_at")
+        for attempt in row.attempts_log:
+            _moment(attempt.at, "event.attempts_log.at")
+            _moment(attempt.took_ms, "event.attempts_log.took_ms")
         self.memory.ledger.add(row, _natural(row.size, "event.size"))
 
     def _person(self, given: dict[str, Any]) -> None:
@@ -213,6 +223,11 @@ def _natural(value: Any, path: str) -> int:
     if number < 0:
         raise BadShape(f"{path} is below 0")
     return number
+
+
+def _moment(value: float, path: str) -> None:
+    if not 0 <= value < LATEST:
+        raise BadShape(f"{path} is {value!r:.80}, which is no time")
 
 
 _SHAPES = {"request": shape(RequestRow), "event": shape(EventRow), "person": shape(Person)}

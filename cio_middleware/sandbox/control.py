@@ -166,7 +166,7 @@ class Control:
         return _json(self._listed(workspace, {**request.query_params, "good": "false"}))
 
     def _listed(self, workspace: Workspace, query: Mapping[str, str]) -> dict[str, Any]:
-        return listing.page(workspace, listing.read(query, self._workspaces.house.clock()))
+        return listing.page(workspace, listing.read(query, workspace.now))
 
     async def event(self, request: Request, workspace: Workspace) -> Response:
         """Return one event in full; a row that a later attempt replaced leads to that one."""
@@ -265,10 +265,10 @@ class Control:
         """Return the description of these calls, for tools that read OpenAPI."""
         return _json(openapi.document(_version()))
 
-    async def webhook(self, request: Request, _workspace: Workspace) -> Response:
+    async def webhook(self, request: Request, workspace: Workspace) -> Response:
         """Send an app a signed reporting webhook, and say what it answered."""
-        given, house = _body(request, webhooks.EXAMPLE), self._workspaces.house
-        sent = webhooks.compose(given, house.clock(), house.access.webhook_hosts)
+        allowed = self._workspaces.house.access.webhook_hosts
+        sent = webhooks.compose(_body(request, webhooks.EXAMPLE), workspace.now, allowed)
         return _json(await webhooks.deliver(sent))
 
     async def ticket(self, request: Request, _workspace: Workspace) -> Response:

@@ -89,6 +89,10 @@ class Keeper(Protocol):
         """Keep a workspace no longer."""
         ...
 
+    def close(self) -> None:
+        """Let go of what is kept."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class House:
@@ -202,6 +206,7 @@ class Workspace:
         self.seq = max(self.seq, memory.seq)
         self._requests_numbered = max(self._requests_numbered, memory.requests_numbered)
         self.people, self.objects, self.ledger = memory.people, memory.objects, memory.ledger
+        trim(self.objects, self._house.capacity.people)
         for known in map(self.known_by, self.events):
             if known is not None:
                 self.saw(known)

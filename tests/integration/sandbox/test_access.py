@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
+import re
 import socket
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import httpx
 import pytest
@@ -18,6 +23,7 @@ from cio_middleware.sandbox.veil import Veil
 from cio_middleware.testing import Sandbox
 
 ROOT = "/_sandbox/v1"
+MIB = 1024 * 1024
 TOKEN = "a-token-of-some-length"
 HEADER = {"X-Cio-Token": TOKEN}
 
@@ -55,7 +61,7 @@ def basic(site, key):
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_every_call_needs_the_token(guarded, web, path, headers, status):
+def test_s20_every_call_needs_the_token(guarded, web, path, headers, status):
     """Looks, changes, the page and the emulated calls; as a header, a Bearer or the key, and nowhere else."""
     reply = web.get(guarded + path, headers=headers)
     assert ("CIO-SBX-010" in reply.text) is (status == 401)
@@ -64,7 +70,7 @@ def test_every_call_needs_the_token(guarded, web, path, headers, status):
         assert reply.status_code == 401
 
 
-def test_the_token_as_the_key_lets_an_app_deliver(guarded, web):
+def test_s24_the_token_as_the_key_lets_an_app_deliver(guarded, web):
     """It needs no header of its own: the variable that holds its key holds the token. It is stored nowhere."""
     for path in ("ada", "ada/events"):
         method = "PUT" if path == "ada" else "POST"
@@ -80,7 +86,7 @@ def test_the_token_as_the_key_lets_an_app_deliver(guarded, web):
     assert TOKEN not in web.get(f"{guarded}{ROOT}/info", headers=HEADER).text
 
 
-def test_a_link_lets_one_browser_in_once(guarded, web):
+def test_s20_a_link_lets_one_browser_in_once(guarded, web):
     """It sets a cookie that no script reads and no other site sends; whoever opens it again is refused."""
     link = web.post(f"{guarded}{ROOT}/ticket", headers={**HEADER, "X-Cio-Sandbox": "1"}).json()["link"]
     opened = web.get(link)
@@ -105,7 +111,7 @@ def test_a_link_lets_one_browser_in_once(guarded, web):
         assert web.get(guarded + path).status_code == 403
 
 
-def test_of_many_links_the_newest_work(guarded, web):
+def test_s23_of_many_links_the_newest_work(guarded, web):
     """A loop that asks for links fills no memory."""
     headers = {**HEADER, "X-Cio-Sandbox": "1"}
     links = [web.post(f"{guarded}{ROOT}/ticket", headers=headers).json()["link"] for _ in range(25)]
@@ -135,7 +141,7 @@ def test_of_many_links_the_newest_work(guarded, web):
         ("", 421),
     ],
 )
-def test_it_answers_to_names_that_were_given(guarded, web, host, status):
+def test_s21_it_answers_to_names_that_were_given(guarded, web, host, status):
     """Each exactly, with its port if it was given one; a name that an attacker points here is none of them."""
     assert web.get(f"{guarded}{ROOT}/health", headers={**HEADER, "Host": host}).status_code == status
 
@@ -161,14 +167,14 @@ def test_it_answers_to_names_that_were_given(guarded, web, host, status):
     ],
     ids=str,
 )
-def test_only_pages_of_its_own_and_of_allowed_origins_may_call(guarded, web, headers, status):
+def test_s20_only_pages_of_its_own_and_of_allowed_origins_may_call(guarded, web, headers, status):
     """Scheme, name and port count; another port of this machine is another page, but may link here."""
     port = guarded.rpartition(":")[2]
     given = {name: value.replace("{port}", port) for name, value in headers.items()}
     assert web.get(f"{guarded}{ROOT}/health", headers={**HEADER, **given}).status_code == status
 
 
-def test_an_allowed_origin_is_told_so_and_no_other(guarded, web):
+def test_s20_an_allowed_origin_is_told_so_and_no_other(guarded, web):
     """A preflight is granted to it alone; without --allow-origin no control call ever has such a header."""
     asked = {"Origin": "http://localhost:3000", "Access-Control-Request-Method": "PUT"}
     granted = web.options(f"{guarded}/api/v1/customers/ada", headers=asked)
@@ -184,7 +190,7 @@ def test_an_allowed_origin_is_told_so_and_no_other(guarded, web):
         assert "access-control-allow-origin" not in refused.headers
 
 
-def test_a_page_that_was_not_allowed_injects_no_event(sandbox, web):
+def test_s20_a_page_that_was_not_allowed_injects_no_event(sandbox, web):
     """What a page can send without asking is a form, and that brings its Origin; a preflight is never granted."""
     url = f"{sandbox.url}/api/v1/customers/ada/events"
     form = {"Origin": "http://127.0.0.1:9", "Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate"}
@@ -226,7 +232,7 @@ def test_a_token_is_made_up_and_not_shown():
     assert str(one.token) not in repr(House(access=one))
 
 
-def test_without_a_token_it_stays_on_this_machine():
+def test_s20_without_a_token_it_stays_on_this_machine():
     """Even with names and origins allowed."""
     with pytest.raises(ConfigurationError, match="--token auto"):
         SandboxServer("0.0.0.0", house=House(access=Access(hosts=("x",))), environ={})  # noqa: S104  # refused
@@ -288,7 +294,7 @@ CLOSE = b"Connection: close\r\n\r\n"
     ],
     ids=range(22),
 )
-def test_a_crooked_request_gets_nowhere(own_sandbox, request_bytes, statuses):
+def test_s21_a_crooked_request_gets_nowhere(own_sandbox, request_bytes, statuses):
     """Smuggled headers, doubled lengths, paths in disguise: refused, and what is there stays."""
     httpx.put(f"{own_sandbox.url}/api/v1/customers/ada", json={}, auth=("dev", "key"))
     answer = talk(own_sandbox.url, request_bytes)
@@ -297,7 +303,7 @@ def test_a_crooked_request_gets_nowhere(own_sandbox, request_bytes, statuses):
     assert own_sandbox.people["ada"]
 
 
-def test_the_limit_of_a_head_is_sixteen_kilobytes(own_sandbox, web):
+def test_s23_the_limit_of_a_head_is_sixteen_kilobytes(own_sandbox, web):
     """A head of fifteen is read, whole or in pieces."""
     filling = b"X-A: " + b"a" * 15_000 + b"\r\n"
     assert talk(own_sandbox.url, HEALTH + b"Host: 127.0.0.1\r\n", filling, CLOSE).startswith(b"HTTP/1.1 200")
@@ -318,7 +324,7 @@ def test_the_limit_of_a_head_is_sixteen_kilobytes(own_sandbox, web):
     ],
     ids=["nothing", "line", "head", "second-head", "body", "chunk", "control"],
 )
-def test_whoever_sends_too_slowly_is_let_go(beginning):
+def test_s23_whoever_sends_too_slowly_is_let_go(beginning):
     """A head or a body that never ends holds nothing for ever, and costs nobody else anything."""
     with Sandbox.running(house=House(patience=0.2)) as sandbox:
         ended = threading.Event()
@@ -346,12 +352,58 @@ def test_a_connection_that_rests_between_two_requests_is_kept(web):
         ) is line.get_extra_info("socket")
 
 
-def test_no_control_call_inflates_a_body(sandbox, web):
+def test_s22_no_control_call_inflates_a_body(sandbox, web):
     """A bomb is refused before a byte of it is unfolded."""
     headers = {"X-Cio-Sandbox": "1", "Content-Encoding": "gzip"}
     for path in ("/wait", "/faults", "/import", "/reset"):
         reply = web.post(f"{sandbox.url}{ROOT}{path}", content=b"\x1f\x8b", headers=headers)
         assert (reply.status_code, "content-encoding 'gzip'" in reply.text) == (400, True)
+
+
+def peak(process):
+    """The most memory that a process has had so far, in bytes."""
+    status = Path(f"/proc/{process.pid}/status").read_text("ascii")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found
+    return int(found[1]) * 1024
+
+
+def test_s22_s23_no_body_grows_the_sandbox(web):
+    """A bomb of 200 MiB, and bodies of 8 MiB that are refused while they come: its memory stays where it was."""
+    bomb = gzip.compress(bytes(200 * MIB))
+    command = [sys.executable, "-m", "cio_middleware", "sandbox", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        assert found
+        url = found.group()
+        web.put(f"{url}/api/v1/customers/ada", json={}, auth=("dev", "k"))
+        before = peak(process)
+        packed = {"Content-Encoding": "gzip"}
+        paths = {"/v1/track": ("key", ""), "/api/v2/batch": ("dev", "k"), f"{ROOT}/import": ("dev", "k")}
+        for path, auth in paths.items():
+            for _ in range(3):
+                headers = {**packed, "X-Cio-Sandbox": "1"}
+                web.post(url + path, content=bomb, headers=headers, auth=auth, timeout=20)
+                chunked = (b" " * 65_536 for _ in range(128))
+                big = web.post(f"{url}/api/v2/batch", content=chunked, auth=("dev", "k"), timeout=20)
+                assert big.status_code == 413
+        assert peak(process) - before < 40 * MIB
+        process.kill()
+
+
+def test_s24_a_stream_is_masked_too():
+    """What comes while somebody looks on is masked as what they find."""
+    with Sandbox.running(house=House(veil=Veil(("email",)))) as sandbox:
+        auth = ("dev", "key")
+        httpx.put(f"{sandbox.url}/api/v1/customers/ada", json={}, auth=auth)
+        with httpx.stream("GET", f"{sandbox.url}{ROOT}/stream?workspace=dev", timeout=5) as stream:
+            lines = stream.iter_lines()
+            next(line for line in lines if "hello" in line)
+            httpx.put(f"{sandbox.url}/api/v1/customers/ada", json={"email": "ada@example.com"}, auth=auth)
+            row = next(line for line in lines if line.startswith("data:") and "email" in line)
+        assert "masked-" in row
+        assert "ada@" not in row
 
 
 # ------------------------------------------------------------------------------------------------------ what is kept
@@ -360,7 +412,7 @@ def test_no_control_call_inflates_a_body(sandbox, web):
 @pytest.mark.parametrize(
     ("key", "kept"), [("a1b2c3d4e5f6a7b8c9d0", "…c9d0 sha256:"), ("dev", "3 characters")], ids=["long", "short"]
 )
-def test_a_key_is_kept_as_its_end_and_a_hash(sandbox, web, key, kept):
+def test_s24_a_key_is_kept_as_its_end_and_a_hash(sandbox, web, key, kept):
     """Enough to see which key an app used, and not enough to use it; of a short one, only how short."""
     web.put(f"{sandbox.url}/api/v1/customers/ada", json={}, auth=(sandbox.site_id, key))
     row = web.get(f"{sandbox.url}{ROOT}/requests", params={"workspace": sandbox.site_id}).json()["items"][0]
@@ -369,7 +421,7 @@ def test_a_key_is_kept_as_its_end_and_a_hash(sandbox, web, key, kept):
     assert f":{key}" not in json.dumps(row)
 
 
-def test_masked_fields_are_masked_wherever_they_are_shown(web):
+def test_s24_masked_fields_are_masked_wherever_they_are_shown(web):
     """In lists, details, people, requests, problems and the export: the values never leave, whoever asks."""
     with Sandbox.running(house=House(veil=Veil(("email", "phone")))) as sandbox:
         auth = ("dev", "key")

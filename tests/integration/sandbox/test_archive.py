@@ -152,6 +152,17 @@ def test_a_sandbox_that_was_killed_loses_nothing_that_it_answered(path, web):
         assert [row.name for row in sandbox.events()] == [f"n{number}" for number in range(50)]
 
 
+def test_a_sandbox_that_ends_leaves_one_file(path):
+    """What its side files held is in it, and it can be copied."""
+    command = [sys.executable, "-m", "cio_middleware", "sandbox", "--port", "0", "--db", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
 def test_the_file_is_its_owners_alone(path, fill):
     """Its side files too, whatever the umask, and also when it was open to others before."""
     path.touch(0o666)
