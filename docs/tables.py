@@ -17,8 +17,10 @@ from typing import Any, get_type_hints
 
 from cio_middleware import Client, Settings
 from cio_middleware.cli import sandbox
+from cio_middleware.sandbox.advice import ADVICE
 from cio_middleware.sandbox.fidelity import DOUBTS
 from cio_middleware.sandbox.openapi import CALLS
+from cio_middleware.sandbox.scenarios import SCENARIOS
 
 REFERENCE = Path(__file__).parent / "reference"
 PLACE = re.compile(r"(<!-- table of (\w+): [^\n]* -->\n).*?(<!-- end -->)", flags=re.DOTALL)
@@ -73,6 +75,18 @@ def command_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def advice_table() -> str:
+    """A row for each warning."""
+    lines = ["| code | given when | what to do |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| `{one.code}` | {one.when} | {one.fix} |" for one in ADVICE)]) + "\n"
+
+
+def scenarios_table() -> str:
+    """A row for each scenario."""
+    lines = ["| scenario | what happens |", "|---|---|"]
+    return "\n".join([*lines, *(f"| `{one.name}` | {one.sentence} |" for one in SCENARIOS)]) + "\n"
+
+
 def _side(value: Any) -> str:
     text = _default(value).strip("`")
     return f"`{text}`" if text else "none"
@@ -103,8 +117,13 @@ TABLES = {
     "differences": differences_table,
     "control": control_table,
     "command": command_table,
+    "advice": advice_table,
+    "scenarios": scenarios_table,
 }
-PAGES = [REFERENCE / f"{name}.md" for name in ("settings", "verbs", "differences", "control-api", "sandbox-command")]
+PAGES = [
+    REFERENCE / f"{name}.md"
+    for name in ("settings", "verbs", "differences", "control-api", "sandbox-command", "advice", "faults")
+]
 
 
 def page(text: str) -> str:

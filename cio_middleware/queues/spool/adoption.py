@@ -155,8 +155,8 @@ class Adopter:
                 ours = False
                 self._unsaid.trouble(
                     "spool destination", "destination",
-                    "the spool holds events for another workspace or host, captured when site_id, region or base_url was"
-                    " another: they are kept until a client with those runs",
+                    "the spool holds events for another workspace or host, captured under another site_id, region or"
+                    " base_url: they are kept until a client with those runs",
                 )  # fmt: skip
         # Not by name: what was copied after a failure of the disk is older than what was written meanwhile.
         return deque(sorted(found, key=lambda segment: segment.first)), ours
