@@ -36,7 +36,7 @@ class Doubt:
 
 
 def _read() -> dict[str, Doubt]:
-    text = files(__package__).joinpath("fidelity.toml").read_text("utf-8")
+    text = files("cio_middleware.sandbox").joinpath("fidelity.toml").read_text("utf-8")
     entries = tomllib.loads(text).items()
     return {key: Doubt(key, **{**said, "alternatives": tuple(said["alternatives"])}) for key, said in entries}
 

@@ -205,5 +205,5 @@ def _overtaken(op: Operation, earlier: Earlier, refused: _Refused | None) -> boo
     if refused is not None and earlier.changed is not None and earlier.changed > refused.first:
         return True
     stamp = op.attributes.get("_updated_at") if isinstance(op.attributes, dict) else None
-    numbers = isinstance(stamp, int | float) and isinstance(earlier.updated_at, int | float)
-    return numbers and bool(stamp < earlier.updated_at)
+    before = earlier.updated_at
+    return isinstance(stamp, int | float) and isinstance(before, int | float) and bool(stamp < before)
