@@ -11,10 +11,10 @@ PIP = $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python instal
 say = @printf '%-9s %s\n'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo sandbox test slow coverage lint types layers docs bench format clean
+.PHONY: help demo sandbox test slow e2e screenshots coverage lint types layers docs bench format clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name meaning; do printf '  make %-10s %s\n' "$$name" "$$meaning"; done
+	@sed -n 's/^\([a-z0-9]*\):.*  ## /\1|/p' $(MAKEFILE_LIST) | while IFS='|' read -r name meaning; do printf '  make %-10s %s\n' "$$name" "$$meaning"; done
 
 demo: .venv/.has-demo  ## two shops, a Customer.io that fails, and the proof that nothing was lost
 	@$(BIN)/python -m examples.demo
@@ -24,14 +24,20 @@ sandbox: .venv/.has-sandbox  ## start the local Customer.io; it prints what arri
 
 # Not under coverage: tracing slows every line, and some tests hold deadlines. tests/typing needs the type checkers, which
 # are large: `make types` runs it.
-test: .venv/.has-test  ## everything that needs no browser and no Redis
+test: .venv/.has-test .venv/judge/.ready  ## everything that needs no browser and no Redis
 	@$(BIN)/python -m pytest -q --ignore=tests/typing $(PYTEST)
 
 slow: .venv/.has-test  ## the same faults many more times, and the servers on the spool
 	@$(BIN)/python -m pytest -q --ignore=tests/typing -m slow $(PYTEST)
 
+e2e: .venv/.has-e2e  ## the sandbox's page in a real browser; needs chromium (Debian: apt install chromium)
+	@$(BIN)/python -m pytest -q -m e2e tests/e2e $(PYTEST)
+
+screenshots: .venv/.has-e2e  ## the pictures in docs/images, taken anew
+	@$(BIN)/python -m pytest -q -m e2e tests/e2e/test_screenshots.py --screenshots=docs/images
+
 # From outside pytest: a plugin of ours is imported before one that measures could start.
-coverage: .venv/.has-test  ## the same tests, and the branches that none of them took
+coverage: .venv/.has-test .venv/judge/.ready  ## the same tests, and the branches that none of them took
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest -q --ignore=tests/typing $(PYTEST)
 	@$(BIN)/coverage combine -q
@@ -70,6 +76,14 @@ bench: .venv/bench/.ready  ## the numbers that the documentation quotes
 	$(say) install "the libraries to compare with, into .venv/bench; once"
 	@$(PYTHON) -m venv --without-pip .venv/bench
 	@$(PIP) -e '.[flask]' -r benchmarks/requirements.txt
+	@touch $@
+
+# The same for the package that judges the sandbox's Pipelines: it is named like the SDK that the tests use.
+.venv/judge/.ready: BIN := .venv/judge/bin
+.venv/judge/.ready: constraints.txt tests/integration/sandbox/judge.txt | .venv/bin/python
+	$(say) install "Customer.io's package for Pipelines, into .venv/judge; once"
+	@$(PYTHON) -m venv --without-pip .venv/judge
+	@$(PIP) -r tests/integration/sandbox/judge.txt
 	@touch $@
 
 format: .venv/.has-lint  ## rewrite the code as `make lint` wants it

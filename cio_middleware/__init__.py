@@ -20,6 +20,7 @@ from ._events import Event, Identity
 from ._semconv import VERSION as __version__  # noqa: N811 - the name that Python's tools look for
 from ._settings import Settings
 from ._stats import DropReason, Stats
+from .catalog import Catalog, EventType
 from .exceptions import (
     ClosedError,
     ConfigurationError,
@@ -41,6 +42,7 @@ from .exceptions import (
 
 __all__ = [
     "Call",
+    "Catalog",
     "Client",
     "ClosedError",
     "ConfigurationError",
@@ -49,6 +51,7 @@ __all__ = [
     "DropReason",
     "Event",
     "EventTooLarge",
+    "EventType",
     "Identity",
     "InvalidEvent",
     "PermanentDeliveryError",

@@ -31,6 +31,7 @@ from .backends._exit import Shutdown
 from .backends.direct import DirectBackend
 from .backends.null import NullBackend
 from .backends.queued import Pace, QueuedBackend
+from .catalog import Catalog, Typed
 from .delivery.drive import Sender
 from .delivery.limiter import Limiter
 from .delivery.retry import RetryPolicy
@@ -64,6 +65,7 @@ def assemble(
     settings: Settings,
     *,
     processors: Sequence[Processor] = (),
+    catalog: Catalog | None = None,
     http_client: Any = None,
     async_http_client: Any = None,
     tracer_provider: TracerProvider | None = None,
@@ -120,6 +122,7 @@ def assemble(
         parking=parking,
         stamps=settings.stamps,
         stamp_queued=isinstance(backend, QueuedBackend),
+        typed=Typed(catalog, notices),
     )
     for part in (ledger, notices, ulids, parking, shutdown):
         WATCH.add(part)

@@ -22,6 +22,7 @@ from ._default import client_here
 from ._discreet import RAISED, bare
 from ._fork import WATCH
 from ._notices import Notices
+from ._person import takes
 from .exceptions import ConfigurationError
 from .typing import Person
 
@@ -97,6 +98,13 @@ class Reporter:
                 f"attributes= or person= of event {self._name!r} is asynchronous. Pass a plain function of one Call."
             )
             raise ConfigurationError(message)
+        for name, given in (("attributes", plan.attributes), ("person", plan.person)):
+            if callable(given) and not takes(given, 1):
+                message = (
+                    f"{name}= of event {self._name!r} cannot be called as it will be:"
+                    " it is given one Call: type lambda call: ..."
+                )
+                raise ConfigurationError(message)
         if not self._picked:
             return
         parameters = inspect.signature(bare).parameters

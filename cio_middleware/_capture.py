@@ -7,8 +7,8 @@ with its request, or one that is dropped with a reason.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from opentelemetry.trace import Span
 
@@ -23,9 +23,19 @@ from ._person import Named, People
 from ._stats import DropReason, Ledger
 from ._telemetry import Telemetry
 from .exceptions import InvalidEvent
-from .wire import limits, track
+from .wire import limits, track, verbs
 
 _EMPTY: Mapping[str, Any] = {}
+
+
+class Typed(Protocol):
+    """Makes a name and attributes of a typed event, and checks both against a catalog, if there is one."""
+
+    has_catalog: bool
+
+    def settle(self, given: object, attributes: object) -> tuple[Any, Any]:
+        """The name and the attributes; raises `InvalidEvent` for what must not be sent."""
+        ...
 
 
 class Capture:
@@ -43,6 +53,7 @@ class Capture:
         parking: Parking,
         stamps: bool,
         stamp_queued: bool,
+        typed: Typed,
     ) -> None:
         self._mint = ulids.at
         self._time = clock.time
@@ -53,6 +64,7 @@ class Capture:
         self._processors, self._batched = dispatch.processors, dispatch.batched
         self._parking = parking
         self._stamps = stamps
+        self._typed, self._has_catalog = typed.settle, typed.has_catalog
         self._stamp_queued = stamps and stamp_queued
         self._second, self._end = 0, b"}"
         self.closed = False
@@ -60,7 +72,7 @@ class Capture:
     def event(  # noqa: C901, PLR0912 - in full, and with few calls: see below
         self,
         kind: Kind,
-        name: str,
+        name: Any,
         attributes: object,
         person: object,
         anonymous_id: object,
@@ -78,6 +90,8 @@ class Capture:
             self._dispatch.drop(DropReason.CLOSED)
             return None
         try:
+            if (self._has_catalog or type(name) is not str) and kind == "event":
+                name, attributes = self._typed(name, attributes)
             bound, cell = overlay.get(), current.get()
             anonymous = None
             if type(person) is str and anonymous_id is None and bound is None:
@@ -131,6 +145,22 @@ class Capture:
             self._failed(error)
             return None
         return self._dispatch.pack(event, now, carrier, span)
+
+    def verb(self, form: Callable[[str, int], verbs.Form], attributes: object) -> Packed | None:
+        """Capture what has a form of its own, made with its id and time (Unix seconds); None when it was dropped."""
+        now = self._begin()
+        if now is None:
+            return None
+        try:
+            event_id, at = self._mint(now), int(now)
+            made = form(event_id, at)
+            raw = self._described(attributes) if made.after else b""
+            event = Event(made.kind, event_id, "", at, raw, made.person)
+            span, carrier = self._telemetry.create(event, now)
+        except BaseException as error:  # noqa: BLE001 - see _failed
+            self._failed(error)
+            return None
+        return self._dispatch.pack(event, now, carrier, span, made)
 
     def nothing(self) -> None:
         """Count an event whose attributes could not be made; whoever calls this says in the log why."""
@@ -199,6 +229,13 @@ class Capture:
         limits.check_person_attributes(values)
         at = int(now) if timestamp is None else limits.unix_seconds(timestamp)
         return Event("identify", self._mint(now), "", at, _values.dump(values), identity, anonymous_id)
+
+    def _described(self, attributes: object) -> bytes:
+        """What is known about a device, an object or a relationship, under the limits of what is about a person."""
+        cleaned = _values.clean(_mapping(attributes), omit_not_finite=True)
+        self._ledger.note_values(cleaned.replaced, cleaned.not_finite)
+        limits.check_person_attributes(cleaned.values)
+        return _values.dump(cleaned.values)
 
     def _failed(self, error: BaseException) -> None:
         """Whatever the caller's values did, the event is accounted for, and only what must pass does."""

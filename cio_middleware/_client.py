@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack
 
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
@@ -24,23 +24,35 @@ from ._letters import DeadLetters
 from ._person import Named
 from ._settings import Settings, hide_key
 from ._stats import Stats
+from ._verbs import Verbs
 from .backends._exit import at_exit
 from .backends.queued import on_a_loop
+from .catalog import Catalog, EventType, check_catalog
 from .exceptions import ClosedError, ConfigurationError, InvalidEvent
 from .typing import About, AsyncHTTPClient, Attributes, HTTPClient, Person, Processor, Timestamp
 from .wire import track
 
 Result = TypeVar("Result")
+if TYPE_CHECKING:
+    # Type checkers know it, and a default spares those who have no class for their users the brackets (PEP 696).
+    from typing_extensions import TypeVar as _TypeVar
+
+    UserAttributes = _TypeVar("UserAttributes", bound=Attributes, default=Attributes)
+else:
+    UserAttributes = TypeVar("UserAttributes")
 
 
-class Client:
+class Client(Verbs, Generic[UserAttributes]):
     """
     Captures events and sees to their delivery. Safe to share between threads, event loops and forked children.
+
+    `Client[UserAttributes]` has `identify` checked by type checkers against a TypedDict, a dataclass or a Struct.
 
     Args:
         settings: See `Settings`; read from the environment by default.
         processors: Called in this order on every event before it goes on; each returns the event, another one, or None
             to drop it. One that raises drops the event, since it may have been there to redact it.
+        catalog: The events of the application, which each `track` is checked against.
         http_client: An `httpx.Client` or `httpx2.Client` to send with; it stays its owner's to close.
         async_http_client: The same for the async verbs of the direct backend.
         tracer_provider: Where spans go; the global one by default.
@@ -56,6 +68,7 @@ class Client:
         settings: Settings | None = None,
         *,
         processors: Iterable[Processor] = (),
+        catalog: Catalog | None = None,
         http_client: HTTPClient | None = None,
         async_http_client: AsyncHTTPClient | None = None,
         tracer_provider: TracerProvider | None = None,
@@ -71,6 +84,7 @@ class Client:
         self._parts = _assembly.assemble(
             self.settings,
             processors=_callables(processors),
+            catalog=check_catalog(catalog),
             http_client=http_client,
             async_http_client=async_http_client,
             tracer_provider=tracer_provider,
@@ -87,7 +101,7 @@ class Client:
         self._forget_exit = at_exit(self, lambda client: client.close())
 
     @classmethod
-    def from_env(cls, **overrides: Any) -> Client:
+    def from_env(cls, **overrides: Any) -> Self:
         """A client from `CUSTOMERIO_*`, with single settings overridden."""
         hide_key(overrides)
         return cls(Settings.from_env(**overrides))
@@ -95,7 +109,7 @@ class Client:
     # In full, and with no call between: this is what an application waits for.
     def track(
         self,
-        name: str,
+        name: str | EventType,
         attributes: Attributes | None = None,
         *,
         person: Person | None = None,
@@ -107,7 +121,8 @@ class Client:
         Capture that a person did something.
 
         Args:
-            name: What happened, at most 100 bytes; fixed, with what changes in `attributes`.
+            name: What happened, at most 100 bytes; fixed, with what changes in `attributes`. An `EventType` stands in
+                place of both.
             attributes: A mapping, a dataclass, an attrs or msgspec object, or a pydantic model. Its values become
                 bytes now.
             person: Who. Default: `bound()`, else the request's person, else its anonymous id.
@@ -145,7 +160,7 @@ class Client:
     def identify(
         self,
         person: Person | None = None,
-        attributes: Attributes | None = None,
+        attributes: UserAttributes | None = None,
         *,
         anonymous_id: str | None = None,
         timestamp: Timestamp | None = None,
@@ -286,7 +301,9 @@ class Client:
         self.dead_letters.drop(self.dead_letters.of(who))
 
     @discreet
-    async def atrack(self, name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
+    async def atrack(
+        self, name: str | EventType, attributes: Attributes | None = None, **about: Unpack[About]
+    ) -> str | None:
         """
         `track`, awaited. On the direct backend the delivery is over when this returns; on the queue it is the same.
         """
@@ -306,7 +323,7 @@ class Client:
     async def aidentify(
         self,
         person: Person | None = None,
-        attributes: Attributes | None = None,
+        attributes: UserAttributes | None = None,
         *,
         anonymous_id: str | None = None,
         timestamp: Timestamp | None = None,
@@ -362,7 +379,9 @@ class Client:
             return None  # it only says whose request this is
         return self._capture.identify(named, attributes, timestamp)
 
-    async def _aevent(self, kind: Kind, name: str, attributes: Attributes | None, about: About) -> str | None:
+    async def _aevent(
+        self, kind: Kind, name: str | EventType, attributes: Attributes | None, about: About
+    ) -> str | None:
         person, anonymous_id, timestamp, event_id = _in_order(**about)
         if person is None and anonymous_id is None:
             await self._parts.people.meet(current.get())

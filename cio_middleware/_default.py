@@ -12,6 +12,7 @@ from ._discreet import discreet
 from ._fork import WATCH
 from ._notices import Notices
 from ._settings import Settings, hide_key
+from .catalog import EventType
 from .exceptions import ConfigurationError
 from .typing import About, Attributes, Person, Timestamp
 
@@ -122,7 +123,7 @@ def default_client() -> Client | None:
 
 
 @discreet
-def track(name: str, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
+def track(name: str | EventType, attributes: Attributes | None = None, **about: Unpack[About]) -> str | None:
     """`Client.track` on the request's client, else the default one. None when there is none."""
     client = client_here()
     return None if client is None else client.track(name, attributes, **about)

@@ -17,7 +17,7 @@ from ._notices import Notices
 from ._stats import DropReason, Ledger
 from .exceptions import EventTooLarge, InvalidEvent
 from .typing import Backend, Processor
-from .wire import limits, track
+from .wire import limits, track, verbs
 
 _HINTS = {
     DropReason.QUEUE_FULL: (
@@ -33,7 +33,11 @@ _HINTS = {
     DropReason.NESTED: "a hook captures our own calls, and each would lead to another: leave them out",
     DropReason.BREAKER_OPEN: "Customer.io failed several times in a row, and is asked again every half minute",
 }
-_SILENT = frozenset({DropReason.DISABLED, DropReason.PROCESSOR, DropReason.PROCESSOR_FAILED, DropReason.BACKEND_FAILED})
+_SILENT = frozenset({
+    DropReason.DISABLED, DropReason.PROCESSOR, DropReason.PROCESSOR_FAILED, DropReason.SAMPLED, DropReason.NO_CONSENT,
+    DropReason.BACKEND_FAILED,
+})  # fmt: skip
+"""Reasons that somebody asked for, or that are said elsewhere."""
 _LANGUAGE = frozenset({"builtins", "cio_middleware"})
 
 
@@ -102,20 +106,24 @@ class Dispatch:
             if span is not None:
                 _telemetry.end(span)
 
-    def pack(self, event: Event, captured_at: float, carrier: Any, span: Span | None = None) -> Packed | None:
+    def pack(
+        self, event: Event, captured_at: float, carrier: Any, span: Span | None = None, form: verbs.Form | None = None
+    ) -> Packed | None:
         """
         A pending event whose person is settled, past the processors and as a queue takes it; None when it was dropped.
+
+        `form` is what the item is made in, if it is not an event's.
         """
         packed = None
         try:
-            if event.identity is None and event.anonymous_id is None:
+            if form is None and event.identity is None and event.anonymous_id is None:
                 self.drop(DropReason.NO_IDENTITY, span)
                 return None
-            processed = self._process(event) if self.processors else event
+            processed = self._process(event) if self.processors and event.attributes_json else event
             if isinstance(processed, DropReason):
                 self.drop(processed, span)
                 return None
-            packed = (*self._entry(processed, captured_at, carrier), span)
+            packed = (*self._entry(processed, captured_at, carrier, form), span)
         except InvalidEvent as error:
             self.invalid(error, span)
         except Exception as error:  # noqa: BLE001 - a processor may have put anything into the event's fields
@@ -158,7 +166,11 @@ class Dispatch:
         """Give a pending event up for an exception that nobody foresaw; says where it came from."""
         self.invalid(InvalidEvent(f"the event could not be captured: {type(error).__name__}{_where(error)}."), span)
 
-    def _entry(self, event: Event, captured_at: float, carrier: Any) -> Entry:
+    def _entry(self, event: Event, captured_at: float, carrier: Any, form: verbs.Form | None) -> Entry:
+        if form is not None:
+            item = form.item(event.attributes_json)
+            limits.check_size(len(item), self.batched, form.kind)
+            return Envelope(event.event_id, form.kind, form.route, form.lane, captured_at, carrier), item
         who = track.identifiers(event.identity, event.anonymous_id)
         item = track.item(event, who)
         route: Route = "batch"
@@ -181,10 +193,12 @@ class Dispatch:
                 except Exception as error:  # noqa: BLE001 - the application's; it may have been there to redact
                     self._processor_failed(processor, f"raised {type(error).__name__}")
                     return DropReason.PROCESSOR_FAILED
-                if processed is None:
-                    return DropReason.PROCESSOR
+                if processed is None or isinstance(processed, DropReason):
+                    return processed or DropReason.PROCESSOR
                 if not isinstance(processed, Event):
-                    self._processor_failed(processor, f"returned a {type(processed).__name__}, no Event or None")
+                    self._processor_failed(
+                        processor, f"returned a {type(processed).__name__}, no Event, reason or None"
+                    )
                     return DropReason.PROCESSOR_FAILED
                 event = processed
             return event

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -36,6 +37,15 @@ def read(environ: Mapping[str, str], kinds: Mapping[str, Any]) -> tuple[dict[str
             except ValueError as error:
                 problems.append(f"{variable} is {environ[variable]!r}: {error}.")
     return values, problems, unknown
+
+
+def levels_up() -> int:
+    """The `stacklevel`, for a warning of the caller's, of the first line above it that is not this package's."""
+    level, frame = 0, inspect.currentframe()
+    ours = __name__.partition(".")[0]
+    while frame is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == ours:
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def nearest(word: str, known: Iterator[str] | list[str] | tuple[str, ...]) -> str | None:

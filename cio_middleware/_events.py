@@ -15,7 +15,11 @@ from . import _values
 from ._stats import DropReason
 from .exceptions import DeliveryError, InvalidEvent
 
-Kind = Literal["event", "identify", "page", "screen"]
+Kind = Literal[
+    "event", "identify", "page", "screen", "delete", "suppress", "unsuppress", "merge", "add_device", "delete_device",
+    "identify_object", "delete_object", "add_relationships", "delete_relationships",
+]  # fmt: skip
+"""What is said. Processors see those kinds that have attributes."""
 Route = Literal["batch", "single"]
 
 ALL_LANES = -1
@@ -189,7 +193,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     What a backend did with an event: took it (`depth` events now wait there), or dropped it with a reason.
 
     `urgent` asks for a delivery now. `settled` means that the backend has told the ledger already what became of it.
-    `error` is for who asked to have it raised.
+    `error` is for who asked to have it raised. `late` means that it was taken in the middle of other work of this very
+    thread, by a signal handler or a finalizer, and is looked at when that is done.
     """
 
     depth: int = 0
@@ -197,6 +202,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     settled: bool = False
     urgent: bool = False
     error: DeliveryError | None = None
+    late: bool = False
 
 
 Entry = tuple[Envelope, bytes]

@@ -8,7 +8,7 @@ the headers only what `capture` names.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote_plus, urlencode, urlsplit
@@ -94,16 +94,38 @@ def encode(context: Mapping[str, Any]) -> bytes:
     return _values.dump(context)
 
 
-def anonymous_id(cookies: str, name: str) -> str | None:
-    """The browser's id from its cookies, if it looks like one. A hint about a browser, never a proof of who uses it."""
+def one_header(source: Mapping[str, Any], name: str) -> str:
+    """Any header of an ASGI scope or a WSGI environ, the first of its name; empty when there is none."""
+    if "wsgi.version" in source:
+        return wsgi_header(source)(name)
+    wanted = name.lower().encode("latin-1", "replace")
+    try:
+        return next(
+            (value.decode("latin-1") for key, value in source.get("headers") or () if key.lower() == wanted), ""
+        )
+    except (AttributeError, TypeError, ValueError):  # no headers as ASGI has them
+        return ""
+
+
+def cookies(source: Mapping[str, Any]) -> str:
+    """All cookies of an ASGI scope or a WSGI environ, as `Cookie` has them."""
+    return (wsgi_header if "wsgi.version" in source else asgi_header)(source)("cookie")
+
+
+def cookie_values(cookies: str, name: str) -> Iterator[str]:
+    """The values of a cookie, of which there may be several."""
     if name not in cookies:
-        return None
+        return
     # Not http.cookies: one odd cookie makes it forget all others, and some make it take seconds.
     for cookie in cookies.split(";"):
         key, _, value = cookie.partition("=")
-        if key.strip() == name and _ANONYMOUS_ID.fullmatch(found := value.strip(' \t"')):
-            return found
-    return None
+        if key.strip() == name:
+            yield value.strip(' \t"')
+
+
+def anonymous_id(cookies: str, name: str) -> str | None:
+    """The browser's id from its cookies, if it looks like one. A hint about a browser, never a proof of who uses it."""
+    return next((found for found in cookie_values(cookies, name) if _ANONYMOUS_ID.fullmatch(found)), None)
 
 
 def check_capture(capture: Iterable[str]) -> tuple[str, ...]:

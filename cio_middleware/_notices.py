@@ -11,7 +11,10 @@ import contextlib
 import logging
 import math
 import threading
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from ._ids import Clock, SystemClock
 
@@ -90,3 +93,35 @@ class Notices:
         for topic in old:
             del self._topics[topic]
         return bool(old)
+
+
+class Unsaid:
+    """
+    Lines that wait until whoever has them to say holds no lock.
+
+    A handler of the application's log may wait for a thread that waits for that lock.
+    """
+
+    def __init__(self, notices: Notices) -> None:
+        self._notices = notices
+        self._lines: deque[Callable[[], None]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def trouble(self, topic: str, state: str, message: str, *args: object, level: int = logging.WARNING) -> None:
+        """Something is wrong: what `Notices.trouble` is told when it is time."""
+        self._lines.append(partial(self._notices.trouble, topic, state, message, *args, level=level))
+
+    def fine(self, topic: str, message: str) -> None:
+        """Say at once that `topic` is well again, if it was not."""
+        self._notices.fine(topic, message)
+
+    def speak(self) -> None:
+        """Say it."""
+        while self._lines:
+            try:
+                say = self._lines.popleft()
+            except IndexError:
+                return  # another thread says it
+            say()

@@ -25,6 +25,7 @@ from .delivery.drive import Pause, Sender, Turn
 from .delivery.flow import Settlement
 from .typing import Lease, Observer, Queue, Refusal
 from .wire.outcome import Outcome
+from .wire.verbs import Form
 
 _AFTER_SENDING = frozenset({DropReason.RETRIES_EXHAUSTED, DropReason.UNAUTHORIZED})
 _NAMED = frozenset({"event", "screen"})
@@ -62,7 +63,7 @@ class ObservedCapture(Capture):
     def event(
         self,
         kind: Kind,
-        name: str,
+        name: Any,
         attributes: object,
         person: object,
         anonymous_id: object,
@@ -84,6 +85,23 @@ class ObservedCapture(Capture):
             captured = super().identify(named, attributes, timestamp)
         finally:
             self._tell("identify", None, captured, at)
+        return captured
+
+    def verb(self, form: Callable[[str, int], Form], attributes: object) -> Packed | None:
+        """Capture what has a form of its own."""
+        captured, at = None, self._look()
+        kind: Kind = "event"
+
+        def made(event_id: str, seconds: int) -> Form:
+            nonlocal kind
+            found = form(event_id, seconds)
+            kind = found.kind
+            return found
+
+        try:
+            captured = super().verb(made, attributes)
+        finally:
+            self._tell(kind, None, captured, at)
         return captured
 
     def nothing(self) -> None:
@@ -120,11 +138,13 @@ class ObservedDispatch(Dispatch):
         if self._plain_aemit is not None:
             self._aemit = self._told_aemit
 
-    def pack(self, event: Event, captured_at: float, carrier: Any, span: Span | None = None) -> Packed | None:
+    def pack(
+        self, event: Event, captured_at: float, carrier: Any, span: Span | None = None, form: Form | None = None
+    ) -> Packed | None:
         """A pending event past the processors; None when it was dropped."""
         packed = None
         try:
-            packed = super().pack(event, captured_at, carrier, span)
+            packed = super().pack(event, captured_at, carrier, span, form)
         finally:
             if packed is None:
                 reason = self._why.reason or DropReason.CANCELLED

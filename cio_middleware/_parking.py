@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ._context import MAX_PARKED_BYTES, MAX_PARKED_EVENTS, Parked, RequestCell
-from ._dispatch import Dispatch
+from ._context import MAX_PARKED_BYTES, MAX_PARKED_EVENTS, Parked, RequestCell, current, leave
+from ._dispatch import Dispatch, Packed
 from ._events import Event
 from ._ids import Clock
 from ._person import People
@@ -77,8 +77,7 @@ class Parking:
             await self._people.asettle(cell)
             while (parked := self._take(cell)) is not None:
                 try:
-                    event = self._addressed(parked.event, cell)
-                    packed = self._dispatch.pack(event, parked.captured_at, parked.carrier)
+                    packed = self._pack(parked, cell)
                     if packed is not None:
                         await self._dispatch.asend(*packed)
                 except (DeliveryError, InvalidEvent):
@@ -92,8 +91,7 @@ class Parking:
         """Send what is parked, with the identity that is known now."""
         while (parked := self._take(cell)) is not None:
             try:
-                event = self._addressed(parked.event, cell)
-                packed = self._dispatch.pack(event, parked.captured_at, parked.carrier)
+                packed = self._pack(parked, cell)
                 if packed is not None:
                     self._dispatch.send(*packed)
             except (DeliveryError, InvalidEvent):
@@ -145,6 +143,11 @@ class Parking:
                 self._cells.pop(cell, None)
             return parked
 
-    @staticmethod
-    def _addressed(event: Event, cell: RequestCell) -> Event:
-        return event.about(cell.identity, None if cell.identity is not None else cell.browser())
+    def _pack(self, parked: Parked, cell: RequestCell) -> Packed | None:
+        event = parked.event.about(cell.identity, None if cell.identity is not None else cell.browser())
+        # Whoever settles it may be another thread, or the process's end: a processor sees the request all the same.
+        token = current.set(cell)
+        try:
+            return self._dispatch.pack(event, parked.captured_at, parked.carrier)
+        finally:
+            leave(token)

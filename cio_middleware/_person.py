@@ -33,7 +33,7 @@ def check_resolver(person: PersonResolver | None) -> PersonResolver | None:
     The `person=` of a middleware.
 
     Raises:
-        ConfigurationError: it cannot be called.
+        ConfigurationError: it cannot be called, or not with one argument.
     """
     if person is not None and not callable(person):
         message = (
@@ -41,7 +41,23 @@ def check_resolver(person: PersonResolver | None) -> PersonResolver | None:
             "Pass a callable of one RequestCell that says who the request belongs to."
         )
         raise ConfigurationError(message)
+    if person is not None and not takes(person, 1):
+        message = "person= cannot be called as it will be: it is given one RequestCell: type lambda cell: ..."
+        raise ConfigurationError(message)
     return person
+
+
+def takes(function: object, count: int) -> bool:
+    """Whether something can be called with so many arguments. Yes, where Python cannot tell."""
+    try:
+        signature = inspect.signature(function)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001 - a built-in one has none, and a proxy may fail in its own way outside of a request
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 from urllib.parse import urlsplit
 
-from ._environ import PREFIX, named, nearest, read
+from ._environ import PREFIX, levels_up, named, nearest, read
 from ._secret import Secret, SecretSource
 from .exceptions import ConfigurationError
 
@@ -108,7 +108,7 @@ class Settings:
     half a minute (off). The death of a process costs nothing with any of them.
     """
     on_spool_error: Literal["memory", "reject"] = "memory"
-    """What happens while the disk fails: events are held in memory, or dropped."""
+    """What happens to new events while the disk fails: memory holds them there, reject drops them."""
 
     max_in_flight: int = 1
     """Batches under way at once, 1 to 32. The events of one identifier still leave in their order."""
@@ -155,9 +155,12 @@ class Settings:
         # A traceback may be printed with the locals of its frames: this one must not hold the environment by then.
         del environ
         for hint in unknown:
-            warnings.warn(hint, stacklevel=2)
+            warnings.warn(hint, stacklevel=levels_up())
         problems += _unknown_names(overrides)
         if problems:
+            # What else is wrong is told along with it: nobody restarts once per mistake.
+            known = {name: overrides[name] for name in overrides.keys() & _names()}
+            problems += _wrong_by_themselves(cls(**{**values, **known}))
             del values
             raise ConfigurationError("\n".join(problems))
         return cls(**{**values, **overrides})
@@ -198,8 +201,7 @@ class Settings:
         Raises:
             ConfigurationError: with all that is wrong, and what to type.
         """
-        problems = [*_wrong_choices(self), *_wrong_types(self), *_wrong_numbers(self), *_wrong_url(self)]
-        problems += _wrong_spool(self)
+        problems = [*_wrong_by_themselves(self), *_wrong_spool(self)]
         if self.backend != "null" and self.enabled:
             problems += _wrong_credentials(self)
         if problems:
@@ -235,6 +237,11 @@ def _unknown_names(overrides: Mapping[str, Any]) -> Iterator[str]:
         meant = nearest(name, sorted(known))
         hint = f"Did you mean {meant}?" if meant else "Type help(cio_middleware.Settings) for a list."
         yield f"{named(name)} is not a setting. {hint}"
+
+
+def _wrong_by_themselves(settings: Settings) -> list[str]:
+    """What is wrong with each setting, whatever the others are."""
+    return [*_wrong_choices(settings), *_wrong_types(settings), *_wrong_numbers(settings), *_wrong_url(settings)]
 
 
 def _wrong_choices(settings: Settings) -> Iterator[str]:
@@ -285,8 +292,12 @@ def _wrong_numbers(settings: Settings) -> Iterator[str]:
 
 def _wrong_spool(settings: Settings) -> Iterator[str]:
     if settings.queue != "spool":
-        if settings.spool_dir is not None:
-            yield 'spool_dir is set, but queue is not spool: type queue="spool", or leave spool_dir out.'
+        # Of any other word it is already said what to type.
+        if settings.queue == "memory" and settings.spool_dir is not None:
+            yield (
+                'spool_dir is set, but queue is not spool: type queue="spool" (CUSTOMERIO_QUEUE=spool),'
+                " or leave spool_dir out."
+            )
         return
     if os.name != "posix":
         yield 'queue="spool" needs the file locks of POSIX, which this system does not have: type queue="memory".'
@@ -299,7 +310,7 @@ def _wrong_spool(settings: Settings) -> Iterator[str]:
 def _wrong_path(path: object) -> Iterator[str]:
     example = 'type a directory on a local disk, such as "/var/lib/shop/events".'
     if not path:
-        yield f'queue="spool" needs spool_dir: {example}'
+        yield f'queue="spool" needs spool_dir (CUSTOMERIO_SPOOL_DIR): {example}'
     elif not isinstance(path, str | os.PathLike):
         yield f"spool_dir is a {type(path).__name__}: {example}"
     elif "\0" in os.fspath(path) or not os.path.isabs(path):  # noqa: PTH117 - a Path takes no NUL

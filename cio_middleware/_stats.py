@@ -25,6 +25,8 @@ class DropReason(enum.StrEnum):
     CALLABLE_FAILED = "callable_failed"
     PROCESSOR = "processor"
     PROCESSOR_FAILED = "processor_failed"
+    SAMPLED = "sampled"
+    NO_CONSENT = "no_consent"
     DISABLED = "disabled"
     BACKEND_FAILED = "backend_failed"
     NESTED = "nested"
@@ -41,6 +43,10 @@ class DropReason(enum.StrEnum):
     QUARANTINED = "quarantined"
     PURGED = "purged"
     CLOSED = "closed"
+
+    def __repr__(self) -> str:
+        """The word alone, since a reading of the ledger is read by people."""
+        return repr(self.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,8 @@ def fields_of(source: object) -> Mapping[Any, Any]:
             f"attributes is a {type(source).__name__}, which has no named values. "
             "Pass a dict, a dataclass, an attrs or msgspec object, or a pydantic model."
         )
+        if isinstance(source, str | int):  # an id, where other SDKs take one
+            message += " Who did it goes into person=."
         raise InvalidEvent(message)
     return found
 

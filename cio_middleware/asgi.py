@@ -7,15 +7,17 @@ It puts one cell into a ContextVar and nothing else until an event is captured. 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 from . import _extract, _telemetry
+from ._automatic import Automatic, Served, asgi_route
 from ._client import Client
 from ._context import RequestCell, current, leave
 from ._default import default_client, get_client
 from ._notices import Notices
-from ._person import check_resolver
+from ._person import check_resolver, takes
 from .exceptions import ClosedError, ConfigurationError
 from .typing import PersonResolver
 
@@ -36,6 +38,9 @@ _LAST = {
 }
 
 
+_FOR_ASGI = "this is the middleware for ASGI. Flask and other WSGI apps take cio_middleware.wsgi's."
+
+
 async def _NOT_ASGI(message: Message) -> None:  # noqa: N802 - a mark: what a WSGI server does not pass
     del message
 
@@ -53,13 +58,18 @@ class CustomerIOMiddleware:
         capture: What of the request to send: page, campaign, locale, user_agent, ip.
         query_keys: Keys of the query string to send.
         anonymous_id_cookie: The cookie that names the browser; None reads none.
+        page_views: Capture a `page` for each page that somebody saw: a GET that was answered with HTML and 2xx, once,
+            and neither for a bot nor for what is fetched in advance.
+        request_events: Capture an event for each request: True names it `request_served`, a text as it says. It has the
+            method, the status, the route as the application wrote it, and the duration in seconds.
+        exclude: Paths that these two leave out, with `*` for anything: `["/health*", "/static/*"]`.
 
     Raises:
         ConfigurationError: an unknown name in `capture`, or a `person` that cannot be called. Missing
             credentials fail the application's start-up (lifespan).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an application may choose, by name
         self,
         app: App,
         *,
@@ -68,20 +78,26 @@ class CustomerIOMiddleware:
         capture: Iterable[str] = _extract.CAPTURE,
         query_keys: Iterable[str] = (),
         anonymous_id_cookie: str | None = "_cioanonid",
+        page_views: bool = False,
+        request_events: bool | str | None = None,
+        exclude: Iterable[str] = (),
     ) -> None:
+        # No server for WSGI would await the call that says it.
+        if takes(app, 2) and not takes(app, 3):
+            raise TypeError(_FOR_ASGI)
         self.app = app
         self._client = client
         self._person = check_resolver(person)
         self._capture = _extract.check_capture(capture)
         self._query_keys = (query_keys,) if isinstance(query_keys, str) else tuple(query_keys)
         self._cookie = anonymous_id_cookie
+        self._automatic = Automatic.of(page_views, request_events, exclude)
         self._notices = Notices()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send = _NOT_ASGI) -> None:
         """One connection."""
         if send is _NOT_ASGI:
-            message = "this is the middleware for ASGI. Flask and other WSGI apps take cio_middleware.wsgi's."
-            raise TypeError(message)
+            raise TypeError(_FOR_ASGI)
         kind = scope["type"]
         if kind == "lifespan":
             await self._lifespan(scope, receive, send)
@@ -106,11 +122,18 @@ class CustomerIOMiddleware:
         # Not the cell itself: it holds the scope, and a circle would keep both until the garbage collector comes by.
         scope[_MARK] = True
         token = current.set(cell)
+        if parks:
+            send = _watched(client, cell, send)
+        reporter = None if self._automatic is None or not parks else _Reporter(self._automatic, client, scope, send)
         try:
-            await self.app(scope, receive, _watched(client, cell, send) if parks else send)
+            await self.app(scope, receive, send if reporter is None else reporter.watch)
         except GeneratorExit:
             # Python throws the request away: nothing can be awaited any more.
             client.parking.end(cell)
+            raise
+        except Exception:
+            if reporter is not None:
+                await reporter.end()
             raise
         finally:
             cell.parks = False
@@ -229,13 +252,60 @@ def _watched(client: Client, cell: RequestCell, send: Send) -> Send:
         kind = message["type"]
         if kind == "http.response.start":
             trailers = bool(message.get("trailers"))
-        elif (
-            cell.parked
-            and (more := _LAST.get(kind)) is not None
-            and not message.get(more)
-            and (not trailers or kind == "http.response.trailers")
-        ):
+        elif cell.parked and _is_last(message, trailers=trailers):
             # Background tasks come after this.
             await client.parking.asettle(cell)
 
     return watch
+
+
+class _Reporter:
+    """Captures what the middleware was asked to capture of a request, once: when its last byte is out, or it failed."""
+
+    def __init__(self, automatic: Automatic, client: Client, scope: Scope, send: Send) -> None:
+        self._automatic = automatic
+        self._client = client
+        self._scope = scope
+        self._send = send
+        self._root = scope.get("root_path") or ""
+        self._began = time.perf_counter()
+        self._status = 500  # what a server answers when the application raises
+        self._content_type = ""
+        self._trailers = self._done = False
+
+    async def watch(self, message: Message) -> None:
+        """Hand a message on."""
+        await self._send(message)
+        if message["type"] == "http.response.start":
+            self._status, self._trailers = message.get("status", 500), bool(message.get("trailers"))
+            named = (value for name, value in message.get("headers") or () if name.lower() == b"content-type")
+            self._content_type = next(named, b"").decode("latin-1")
+        elif _is_last(message, trailers=self._trailers):
+            await self.end()
+
+    async def end(self) -> None:
+        """The response is out."""
+        if self._done:
+            return
+        self._done = True
+        scope = self._scope
+        page = _extract.asgi_context(scope, ("page",), ())["page"]
+        served = Served(
+            method=str(scope.get("method", "")),
+            path=page["path"],
+            url=page["url"],
+            route=asgi_route(scope, self._root),
+            status=self._status,
+            content_type=self._content_type,
+            duration=time.perf_counter() - self._began,
+            header=lambda name: _extract.one_header(scope, name),
+        )
+        for kind, name, attributes in self._automatic.events(served):
+            await (self._client.apage if kind == "page" else self._client.atrack)(name, attributes)
+
+
+def _is_last(message: Message, *, trailers: bool) -> bool:
+    """Whether nothing of the response follows."""
+    kind = message["type"]
+    more = _LAST.get(kind)
+    return more is not None and not message.get(more) and (not trailers or kind == "http.response.trailers")

@@ -65,8 +65,8 @@ class About(TypedDict, total=False):
 PersonResolver = Callable[[RequestCell], "Person | Awaitable[Person | None] | None"]
 """Says who a request belongs to. None means: nobody known."""
 
-Processor = Callable[[Event], Event | None]
-"""Looks at an event before it goes on: returns it, another one, or None to drop it."""
+Processor = Callable[[Event], Event | DropReason | None]
+"""Looks at an event before it goes on: returns it, another one, or a reason to drop it; None is `processor`."""
 
 
 class HTTPClient(Protocol):
@@ -310,8 +310,12 @@ class Queue(Protocol):
         """What Customer.io refused."""
         ...
 
-    def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False) -> Receipt:
-        """Take an event, or say why not. Never waits on a network."""
+    def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False, may_wait: bool = True) -> Receipt:
+        """
+        Take an event, or say why not. Never waits on a network.
+
+        `may_wait=False` is said by who holds a lock that others want in the middle of a put: no lock may be waited for.
+        """
         ...
 
     def holds(self, item: bytes) -> bool:
@@ -363,7 +367,7 @@ class Queue(Protocol):
         """Whether this one must not be sent any more."""
         ...
 
-    def abandon(self, reason: DropReason) -> int:
+    def abandon(self, reason: DropReason, *, within: float = 2.0) -> int:
         """The process ends: give up what would be lost with it, and take no more. Returns how many events that were."""
         ...
 

@@ -8,10 +8,14 @@ event is captured.
 from __future__ import annotations
 
 import inspect
+import os
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from . import _extract, _telemetry
+from ._automatic import Automatic, Served
 from ._client import Client
 from ._context import RequestCell, current, leave
 from ._default import default_client, get_client
@@ -38,13 +42,18 @@ class CustomerIOMiddleware:
         capture: What of the request to send: page, campaign, locale, user_agent, ip.
         query_keys: Keys of the query string to send.
         anonymous_id_cookie: The cookie that names the browser; None reads none.
+        page_views: Capture a `page` for each page that somebody saw: a GET that was answered with HTML and 2xx, once,
+            and neither for a bot nor for what is fetched in advance.
+        request_events: Capture an event for each request: True names it `request_served`, a text as it says. It has the
+            method, the status, the route as the application wrote it, and the duration in seconds.
+        exclude: Paths that these two leave out, with `*` for anything: `["/health*", "/static/*"]`.
 
     Raises:
         ConfigurationError: missing credentials, an unknown name in `capture`, or a `person` that cannot be called
             or must be awaited.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an application may choose, by name
         self,
         app: App,
         *,
@@ -53,6 +62,9 @@ class CustomerIOMiddleware:
         capture: Iterable[str] = _extract.CAPTURE,
         query_keys: Iterable[str] = (),
         anonymous_id_cookie: str | None = "_cioanonid",
+        page_views: bool = False,
+        request_events: bool | str | None = None,
+        exclude: Iterable[str] = (),
     ) -> None:
         if inspect.iscoroutinefunction(person):
             message = "person= is asynchronous, and WSGI has nobody to await it. Pass a plain function."
@@ -65,15 +77,27 @@ class CustomerIOMiddleware:
         self._capture = _extract.check_capture(capture)
         self._query_keys = (query_keys,) if isinstance(query_keys, str) else tuple(query_keys)
         self._cookie = anonymous_id_cookie
+        self._automatic = Automatic.of(page_views, request_events, exclude)
+        self._pid = 0
+        """The process that has had its first request."""
 
-    def __call__(self, environ: Environ, start_response: StartResponse, *asgi: object) -> Iterable[bytes]:
+    def __call__(  # noqa: C901 - one request from its beginning to its end
+        self, environ: Environ, start_response: StartResponse, *asgi: object
+    ) -> Iterable[bytes]:
         """One request."""
         if asgi:
             message = "this is the middleware for WSGI. Starlette and other ASGI apps take cio_middleware.asgi's."
             raise TypeError(message)
         if _MARK in environ or (client := self._client or default_client()) is None:
             # Installed twice: the outer cell serves.
+            if getattr(self.app, "wsgi_app", None) is self:
+                message = "this app calls itself for ever: type app.wsgi_app = CustomerIOMiddleware(app.wsgi_app)."
+                raise TypeError(message)
             return self.app(environ, start_response)
+        if self._pid != (pid := os.getpid()):
+            # Not when it is made: a server that forks afterwards would take over in the parent, which serves nobody.
+            self._pid = pid
+            client.begin()
         cell = RequestCell(
             client,
             environ,
@@ -84,8 +108,12 @@ class CustomerIOMiddleware:
         # Not the cell itself: it holds the environ, and a circle would keep both until the garbage collector comes by.
         environ[_MARK] = True
 
+        reporter = None if self._automatic is None else _Reporter(self._automatic, client, environ)
+
         def watch(*args: Any, **kwargs: Any) -> Any:
             # Here the framework's own context is still alive, so its user can be asked for.
+            if reporter is not None:
+                reporter.begun(*args, **kwargs)
             if cell.parked:
                 client.parking.settle(cell)
             return start_response(*args, **kwargs)
@@ -96,7 +124,9 @@ class CustomerIOMiddleware:
             if type(body) in {list, tuple} or _is_file(body, environ):
                 client.parking.end(cell)
                 return body
-        except BaseException:
+        except BaseException as error:
+            if reporter is not None and isinstance(error, Exception):
+                reporter.begun("500", ())  # as a server answers it
             client.parking.end(cell)
             raise
         finally:
@@ -111,6 +141,41 @@ class CustomerIOMiddleware:
 
     def _read_anonymous_id(self, environ: Mapping[str, Any]) -> str | None:
         return _extract.anonymous_id(_extract.wsgi_header(environ)("cookie"), self._cookie) if self._cookie else None
+
+
+class _Reporter:
+    """
+    Captures what the middleware was asked to capture of one request, once: when its response begins.
+
+    Not when it ends, because the framework's own context, and so the signed-in user, is gone by then.
+    """
+
+    def __init__(self, automatic: Automatic, client: Client, environ: Environ) -> None:
+        self._automatic = automatic
+        self._client = client
+        self._environ = environ
+        self._began = time.perf_counter()
+        self._done = False
+
+    def begun(self, status: str, headers: Iterable[tuple[str, str]], *_error: object, **_more: object) -> None:
+        """As `start_response` is called; an application may call it again for an error."""
+        if self._done:
+            return
+        self._done = True
+        environ, code = self._environ, status[:3]
+        page = _extract.wsgi_context(environ, ("page",), ())["page"]
+        served = Served(
+            method=str(environ.get("REQUEST_METHOD", "")),
+            path=page["path"],
+            url=page["url"],
+            route=_route(),
+            status=int(code) if code.isdecimal() else 500,
+            content_type=next((value for name, value in headers if name.lower() == "content-type"), ""),
+            duration=time.perf_counter() - self._began,
+            header=lambda name: _extract.one_header(environ, name),
+        )
+        for kind, name, attributes in self._automatic.events(served):
+            (self._client.page if kind == "page" else self._client.track)(name, attributes)
 
 
 class _Body:
@@ -163,6 +228,15 @@ class _SizedBody(_Body):
 
     def __len__(self) -> int:
         return len(self._inner)  # type: ignore[arg-type]
+
+
+def _route() -> str | None:
+    """Flask's own template for the path; other frameworks tell it to nobody out here."""
+    flask = sys.modules.get("flask")
+    if flask is None or not flask.has_request_context():
+        return None
+    rule = flask.request.url_rule
+    return None if rule is None else str(rule.rule)
 
 
 def _is_file(body: object, environ: Environ) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 
 from .._events import Envelope
 from .._ids import Clock
+from .._locks import owned
 from .._notices import Notices
 from .._settings import is_loopback
 from .._stats import DropReason
@@ -70,6 +71,8 @@ class Bell:
         # leave it locked for ever.
         self.lock = threading.RLock()
         self._changed = threading.Condition(self.lock)
+        self.is_mine = owned(self.lock)
+        """Whether this very thread holds it: a signal handler or a finalizer asks."""
 
     @property
     def closing(self) -> bool:
@@ -235,7 +238,7 @@ class Courier:
                 # quote.
                 event_id = lease.entries[part[index]][0].event_id
                 self._notices.trouble(
-                    "refused", "refused", "Customer.io refused event %s: see the dead letters", event_id
+                    "refused", "refused", "Customer.io refused event %s: client.dead_letters says why", event_id
                 )
         if self._queue.drop(lease, expired, DropReason.EXPIRED):
             self._notices.trouble("expired", "expired", "events waited longer than max_age and are dropped")

@@ -170,7 +170,8 @@ class DirectBackend:
         if settlement.refused:
             self.dead_letters.add((envelope, item), settlement.refused[0])
             sending.failed("rejected", 1)
-            self._notices.trouble("refused", "refused", "Customer.io refused event %s", envelope.event_id)
+            message = "Customer.io refused event %s: client.dead_letters says why"
+            self._notices.trouble("refused", "refused", message, envelope.event_id)
             return Receipt(reason=None, settled=True, error=error)
         reason = settlement.given_up_for
         self._ledger.drop(reason)

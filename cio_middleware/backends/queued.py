@@ -27,6 +27,8 @@ from ._courier import Bell, Courier
 from ._exit import Shutdown, at_child_exit, at_exit, is_exiting
 
 _RESTART_SECONDS = 1.0
+_GRACE_SECONDS = 0.25
+"""What a queue may take to close its files when the time is up."""
 _LATE = "%d event(s) were not delivered within %.1f s of closing and %s"
 
 
@@ -112,7 +114,13 @@ class QueuedBackend:
                 if within is None:
                     return Receipt(reason=DropReason.NESTED)
                 envelope = within
-            receipt = self.queue.put(envelope, item, may_block=self.queue.blocks and _may_wait(self._workers))
+            bell, blocks = self._bell, self.queue.blocks and _may_wait(self._workers)
+            # A handler or a finalizer may capture while its thread has the bell, which a handler in a put may wait for.
+            receipt = self.queue.put(envelope, item, may_block=blocks, may_wait=not bell.is_mine())
+            if receipt.late and (self._workers or bell.is_mine()):
+                # And whoever has the bell may wait for what this thread is in the middle of.
+                bell.rounds += 1
+                return receipt
             if receipt.depth == self._pace.flush_at or receipt.urgent or receipt.reason is DropReason.QUEUE_FULL:
                 self._bell.ring()
                 self._revive()
@@ -205,7 +213,8 @@ class QueuedBackend:
                 # No thread can be started any more while the interpreter shuts down; this one will do.
                 self._run()
         finally:
-            self._abandon(timeout)
+            left = max(0.0, self._bell.end - self._clock.monotonic())
+            _abandon(self.queue, timeout, left + _GRACE_SECONDS, self._notices)
             self._unregister()
             with self._bell.lock:
                 self._closed.set()
@@ -227,12 +236,6 @@ class QueuedBackend:
             alive = [worker for worker in self._workers if worker.is_alive()]
             if len(alive) < len(self._workers):
                 self._workers, self._staffed = alive, bool(alive)
-
-    def _abandon(self, timeout: float) -> None:
-        lost = self.queue.abandon(DropReason.SHUTDOWN_TIMEOUT)
-        for count, what in ((lost, "are dropped"), (self.queue.kept, "stay for another process")):
-            if count:
-                self._notices.trouble("shutdown", what, _LATE, count, timeout, what)
 
     def _drain(self, timeout: float) -> None:
         """Deliver in this thread what waits, where there can be no other."""
@@ -373,6 +376,14 @@ def _swept(sweep: Callable[[], float], queue: Queue, bell: Bell, notices: Notice
     except BaseException as error:  # noqa: BLE001 - a dead worker would lose every later event
         notices.trouble("worker", "sweep", "parked events could not be settled: %s", type(error).__name__)
         return otherwise
+
+
+def _abandon(queue: Queue, timeout: float, within: float, notices: Notices) -> None:
+    """Deliver no more, and say what was not."""
+    lost = queue.abandon(DropReason.SHUTDOWN_TIMEOUT, within=within)
+    for count, what in ((lost, "are dropped"), (queue.kept, "stay for another process")):
+        if count:
+            notices.trouble("shutdown", what, _LATE, count, timeout, what)
 
 
 def _may_wait(workers: list[threading.Thread]) -> bool:

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from cio_middleware import __version__
-from cio_middleware.cli import sandbox
+from cio_middleware.cli import catalog, sandbox
 from cio_middleware.cli.exits import Exit
 from cio_middleware.exceptions import ConfigurationError
 
@@ -50,4 +50,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(run=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     sandbox.add(commands)
+    catalog.add(commands)
     return parser

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterator, Sequence
 from .._events import Entry, Envelope, Receipt
 from .._fork import WATCH
 from .._ids import Clock
+from .._locks import owned
 from .._stats import DropReason, Ledger
 from ..typing import DeadLetter, Front, Lease, Refusal
 from .purges import Purge, Purges
@@ -87,7 +88,8 @@ class MemoryQueue:
     Takes events from any thread and hands them out, as `Window` says, on at most `max_in_flight` leases.
 
     No other lock is ever taken inside this one, the ledger's included: a signal handler that captures an event may run
-    in the middle of any of these methods, with whatever locks its thread holds.
+    in the middle of any of these methods, with whatever locks its thread holds. Where those are such that a put may not
+    wait, the event is taken by whoever comes next.
     """
 
     is_shared = False
@@ -121,7 +123,11 @@ class MemoryQueue:
     def after_fork(self) -> None:
         """What was queued before a fork belongs to the parent, which delivers it."""
         self._lock = threading.RLock()
+        self._is_mine = owned(self._lock)
         self._space = threading.Condition(self._lock)
+        self._late: deque[Entry] = deque()
+        """Events whose threads could not wait for the lock."""
+        self._was_nested = False
         self._window = Window(self._max_in_flight)
         self._events = self._bytes = 0
         self._closed = False
@@ -147,7 +153,11 @@ class MemoryQueue:
     def front(self) -> Front | None:
         """What could be leased now; None when nothing could."""
         with self._lock:
-            return self._window.front
+            front = self._window.front
+        if not self._late:
+            return front
+        self._take_late()
+        return self.front
 
     @property
     def head(self) -> int:
@@ -163,11 +173,21 @@ class MemoryQueue:
     def holds(self, item: bytes) -> bool:
         """Whether an event with this very item is waiting or leased; for a `put` that was interrupted."""
         with self._lock:
-            return any(event.item is item for event in self._window)
+            if any(event.item is item for event in self._window):
+                return True
+        return any(each is item for _, each in tuple(self._late))
 
-    def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False) -> Receipt:
+    def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False, may_wait: bool = True) -> Receipt:
         """Take an event, or say why not."""
-        size = len(item)
+        if not may_wait:
+            return self._defer(envelope, item)
+        is_behind = bool(self._late)
+        if is_behind:
+            self._take_late()
+        return self._take(envelope, item, may_block=may_block, is_behind=is_behind)
+
+    def _take(self, envelope: Envelope, item: bytes, *, may_block: bool, is_behind: bool) -> Receipt:
+        size, late = len(item), self._is_mine()
         evicted, reason, window = 0, None, self._window
         with self._lock:
             if self._events >= self._max_events or self._bytes + size > self._max_bytes:
@@ -182,10 +202,35 @@ class MemoryQueue:
                 self._bytes += size
                 window.add(event)
             depth = len(window.waiting) + window.ready
-            urgent = self._bytes >= self._half
+            # With what came late the depth may have gone past the one that wakes the worker.
+            urgent = self._bytes >= self._half or is_behind or (self._was_nested and not late)
+            self._was_nested = late
         if evicted:
             self._ledger.drop(DropReason.EVICTED, evicted)
-        return Receipt(depth, reason, False, urgent and reason is None)
+        return Receipt(depth, reason, False, urgent and reason is None, late=late)
+
+    def _defer(self, envelope: Envelope, item: bytes) -> Receipt:
+        self._late.append((envelope, item))
+        if self._closed:
+            self._take_late()
+        return Receipt(late=True)
+
+    def _take_late(self) -> None:
+        """Take what could not wait, before whatever comes later."""
+        while self._late:
+            try:
+                envelope, item = self._late.popleft()
+            except IndexError:
+                return  # another thread takes it
+            reason: DropReason | None = DropReason.CANCELLED  # as an exception of a signal handler leaves it
+            try:
+                if self._closed:
+                    reason = DropReason.CLOSED
+                else:
+                    reason = self._take(envelope, item, may_block=False, is_behind=False).reason
+            finally:
+                if reason is not None:
+                    self._ledger.drop(reason)
 
     def lease(self, max_events: int, max_bytes: int) -> Lease | None:
         """Hand out the oldest events that may leave and fit one request."""
@@ -242,13 +287,16 @@ class MemoryQueue:
         with self._lock:
             self._window.nack(lease)
 
-    def abandon(self, reason: DropReason) -> int:
+    def abandon(self, reason: DropReason, *, within: float = 0.0) -> int:
         """Give up everything, leased or waiting, and take no more. Returns how many events that were."""
+        del within
+        self._take_late()
         with self._lock:
             self._closed = True
             count = self._events
             self._window.clear()
             self._events = self._bytes = 0
+        self._take_late()  # nobody comes later
         if count:
             self._ledger.drop(reason, count)
         return count

@@ -5,6 +5,7 @@ Whose events must not be sent any more, although they wait.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from typing import Self
@@ -16,6 +17,11 @@ from .._events import ALL_LANES, Entry
 
 _IDENTIFIERS = re.compile(rb'"identifiers":(\{"[a-z_]+":"(?:[^"\\]|\\.)*"\})')
 """The first object of an item: one name, and a text in which quotes are escaped."""
+_SIDES = re.compile(
+    rb'^\{"type":"person","action":"merge","primary":(\{"[a-z_]+":"(?:[^"\\]|\\.)*"\}),"secondary":(\{.*\})\}$'
+)
+_KEEPS = frozenset({"delete", "suppress", "unsuppress"})
+"""What is sent of a purged person all the same: it says the same to Customer.io."""
 
 
 class Purge(msgspec.Struct, frozen=True):
@@ -53,17 +59,17 @@ class Purges:
     def covers(self, entry: Entry) -> bool:
         """Whether this one must not."""
         envelope, item = entry
-        if not self._until or envelope.lane not in self._lanes:
+        if not self._until or envelope.lane not in self._lanes or envelope.kind in _KEEPS:
             return False
-        until = self._until.get(_digest(_identifiers(item)))
-        return until is not None and envelope.captured_at <= until
+        return any(envelope.captured_at <= self._until.get(_digest(who), -math.inf) for who in _identifiers(item))
 
 
 def _digest(who: bytes) -> str:
     return hashlib.sha256(who).hexdigest()
 
 
-def _identifiers(item: bytes) -> bytes:
-    """The identifiers of an item, in the form of the wire."""
-    found = _IDENTIFIERS.search(item)
-    return b"" if found is None else found[1]
+def _identifiers(item: bytes) -> tuple[bytes, ...]:
+    """Whom an item names, in the form of the wire."""
+    if (found := _SIDES.match(item)) is not None:
+        return found.groups()
+    return () if (found := _IDENTIFIERS.search(item)) is None else (found[1],)

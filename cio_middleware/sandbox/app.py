@@ -1,5 +1,5 @@
 """
-The whole sandbox as one ASGI app: Customer.io at the root, its own API at ``/_sandbox``, guards around both.
+The whole sandbox as one ASGI app: Customer.io at the root, its own API and page at ``/_sandbox``, guards around all.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
+from cio_middleware.sandbox import page
 from cio_middleware.sandbox.control import environment, routes
 from cio_middleware.sandbox.guards import CONTROL, Guards
 from cio_middleware.sandbox.lingering import Lingering
 from cio_middleware.sandbox.track import Track
+from cio_middleware.sandbox.veiling import Veiling
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -28,18 +30,23 @@ def build_app(workspaces: Workspaces) -> Starlette:
     return Starlette(
         routes=[
             *routes(workspaces),
+            *page.routes(),
             Route("/", _welcome),
             Route("/favicon.ico", _nothing_here),
             Route(CONTROL.rstrip("/"), _welcome),
             Mount(CONTROL.rstrip("/"), routes=[Route("/", _welcome), Route("/{rest:path}", _nothing_here)]),
             Mount("/", Track(workspaces)),
         ],
-        middleware=[Middleware(Lingering), Middleware(Guards)],
+        middleware=[
+            Middleware(Lingering),
+            Middleware(Guards, access=workspaces.house.access),
+            Middleware(Veiling, veil=workspaces.house.veil),
+        ],
     )
 
 
 WELCOME = """\
-cio sandbox: a local Customer.io. It works; there is no page to look at yet, but JSON.
+cio sandbox: a local Customer.io. Open {url} in a browser to look at it; this is for programs.
 
 Point an app at it:
 {exports}
@@ -57,6 +64,8 @@ In Python: cio_middleware.testing.Sandbox("{url}")
 
 
 async def _welcome(request: Request) -> Response:
+    if page.wanted(request):
+        return await page.front(request)
     url = str(request.base_url).rstrip("/")
     exports = "\n".join(f"  export {name}={value}" for name, value in environment(url).items())
     return PlainTextResponse(WELCOME.format(url=url, exports=exports))

@@ -8,6 +8,10 @@ and started again.
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Bell:
@@ -15,6 +19,7 @@ class Bell:
 
     def __init__(self) -> None:
         self._waiters: set[asyncio.Future[None]] = set()
+        self.also: Callable[[], None] | None = None
 
     @property
     def awaited(self) -> bool:
@@ -22,7 +27,9 @@ class Bell:
         return bool(self._waiters)
 
     def ring(self) -> None:
-        """Wake everyone who waits now."""
+        """Wake everyone who waits now, after `also`, which is told of each change first."""
+        if self.also is not None:
+            self.also()
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)

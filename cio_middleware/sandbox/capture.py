@@ -12,8 +12,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cio_middleware.sandbox import jsontext
+from cio_middleware.sandbox.credentials import is_secret
 from cio_middleware.sandbox.people import Person
-from cio_middleware.sandbox.reading import is_secret
 from cio_middleware.sandbox.rows import EventRow, RequestRow
 from cio_middleware.sandbox.shapes import BadShape, shape
 
@@ -30,6 +30,9 @@ LINE_BYTES = 8 * 1024 * 1024
 """Bytes of one line: a body of a mebibyte, all of it escapes."""
 
 LINES = 1_000_000
+LATEST = 1e11
+"""Unix seconds that a row may have: the year 5138, and milliseconds that it may have taken."""
+
 DEPTH = 72
 """Nesting of a line: a payload of 64 levels, and the row around it."""
 
@@ -41,27 +44,54 @@ class BadCapture(ValueError):
 def lines(workspace: Workspace, version: str) -> Iterator[str]:
     """Yield the lines of a capture; what changes while they are read is in none of them or in all."""
     memory = workspace.memory
-    head = {
+    entries = [("request", row) for row in memory.ledger.requests] + [("event", row) for row in memory.ledger.rows]
+    # Rows are frozen; profiles are not, so they are written down now.
+    others = [entry("person", person) for person in memory.people]
+    others += [object_line(key, value) for key, value in memory.objects.items()]
+    others += [suppressed_line(key) for key in memory.people.suppressions]
+    yield head(workspace, version)
+    for kind, row in entries:
+        yield entry(kind, row)
+    yield from others
+    yield end(len(entries) + len(others))
+
+
+def head(workspace: Workspace, version: str) -> str:
+    """Return the first line."""
+    memory = workspace.memory
+    return _line({
         "cio_sandbox": FORMAT,
         "version": version,
         "workspace": workspace.name,
         "seq": memory.seq,
         "requests": memory.requests_numbered,
-    }
-    entries = [("request", row) for row in memory.ledger.requests] + [("event", row) for row in memory.ledger.rows]
-    # Rows are frozen; profiles are not, so they are written down now.
-    others = [_line({"type": "person", "person": _PERSON.dump(person)}) for person in memory.people]
-    others += [_line({"type": "object", "key": [*key], "attributes": value}) for key, value in memory.objects.items()]
-    others += [_line({"type": "suppressed", "key": [*key]}) for key in memory.people.suppressions]
-    yield _line(head)
-    for kind, row in entries:
-        yield _line({"type": kind, kind: _ROWS[kind].dump(row)})
-    yield from others
-    yield _line({"type": "end", "lines": len(entries) + len(others)})
+    })  # fmt: skip
+
+
+def entry(kind: str, value: Any) -> str:
+    """Return the line of a request, an event or a person."""
+    return _line({"type": kind, kind: _SHAPES[kind].dump(value)})
+
+
+def object_line(key: tuple[str, str], attributes: dict[str, Any]) -> str:
+    """Return the line of an object."""
+    return _line({"type": "object", "key": [*key], "attributes": attributes})
+
+
+def suppressed_line(key: tuple[str, str]) -> str:
+    """Return the line of a suppressed identifier."""
+    return _line({"type": "suppressed", "key": [*key]})
+
+
+def end(count: int) -> str:
+    """Return the last line, after so many others."""
+    return _line({"type": "end", "lines": count})
 
 
 def _line(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    # Half a surrogate pair, which no file can hold, becomes the escape that it came in as.
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
 class Reader:
@@ -145,24 +175,31 @@ class Reader:
         self._kinds[kind](given)
 
     def _request(self, given: dict[str, Any]) -> None:
-        row: RequestRow = _ROWS["request"].load(given.get("request"), "request")
+        row: RequestRow = _SHAPES["request"].load(given.get("request"), "request")
         if row.id in self._requests:
             raise BadShape(f"request.id {row.id!r:.80} is there twice")
         if any(is_secret(name) for name, _ in row.headers):
             raise BadShape("request.headers holds credentials, which a capture never does")
         self._requests.add(row.id)
         _natural(row.size, "request.size")
+        _moment(row.received_at, "request.received_at")
+        _moment(row.took_ms, "request.took_ms")
         self.memory.ledger.request(row)
 
     def _event(self, given: dict[str, Any]) -> None:
-        row: EventRow = _ROWS["event"].load(given.get("event"), "event")
+        row: EventRow = _SHAPES["event"].load(given.get("event"), "event")
         newest = next(self.memory.ledger.rows.newest_first(), None)
         if not (newest.seq if newest else 0) < row.seq <= self.memory.seq:
             raise BadShape(f"event.seq is {row.seq}, which is not in order")
+        _natural(row.batch_index or 0, "event.batch_index")
+        _moment(row.received_at, "event.received_at")
+        for attempt in row.attempts_log:
+            _moment(attempt.at, "event.attempts_log.at")
+            _moment(attempt.took_ms, "event.attempts_log.took_ms")
         self.memory.ledger.add(row, _natural(row.size, "event.size"))
 
     def _person(self, given: dict[str, Any]) -> None:
-        self.memory.people.adopt(_PERSON.load(given.get("person"), "person"))
+        self.memory.people.adopt(_SHAPES["person"].load(given.get("person"), "person"))
         self.memory.people.trim()
 
     def _object(self, given: dict[str, Any]) -> None:
@@ -188,8 +225,12 @@ def _natural(value: Any, path: str) -> int:
     return number
 
 
-_ROWS = {"request": shape(RequestRow), "event": shape(EventRow)}
-_PERSON = shape(Person)
+def _moment(value: float, path: str) -> None:
+    if not 0 <= value < LATEST:
+        raise BadShape(f"{path} is {value!r:.80}, which is no time")
+
+
+_SHAPES = {"request": shape(RequestRow), "event": shape(EventRow), "person": shape(Person)}
 _KEY = shape(tuple[str, str])
 _TEXT = shape(str)
 _WHOLE = shape(int)

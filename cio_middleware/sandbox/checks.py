@@ -43,10 +43,15 @@ def invalid(code: str, field: str, message: str, explain: str = "", fix: str = "
 
 def size(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:
     """A v2 item has its own ceiling, whatever is in it."""
+    fix = "Send less, or send an event of up to 100,000 bytes by the v1 call." if op.is_event else "Send less."
+    yield from oversized(op, fidelity, fix)
+
+
+def oversized(op: Operation, fidelity: Fidelity, fix: str) -> Iterator[Finding]:
+    """Object to an item above the ceiling that v2 and Pipelines share."""
     limit = fidelity.item_bytes()
     if op.size > limit:
         words = f"item cannot be larger than {fidelity.limits.item_kilobytes}kb"
-        fix = "Send less, or send an event of up to 100,000 bytes by the v1 call." if op.is_event else "Send less."
         yield invalid("E-item-too-large", "", words, _over("the item", op.size, limit), fix)
 
 
@@ -111,13 +116,13 @@ def person(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:
     A person is addressed by exactly one identifier: id, email, phone, cio_id, or for events an anonymous_id.
     """
     kinds = ("id", "email", "phone", "cio_id", *(("anonymous_id",) if op.is_event else ()))
-    yield from _identifiers(op.identifiers, "identifiers" if op.api == "track.v2" else "", kinds, fidelity)
+    yield from addressed(op.identifiers, "identifiers" if op.api == "track.v2" else "", kinds, fidelity)
 
 
 def visitor_or_invitee(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:
     """An event for nobody known names a visitor, or is an invitation that names its recipient."""
     if op.identifiers:
-        yield from _identifiers(op.identifiers, "", ("anonymous_id",), fidelity)
+        yield from addressed(op.identifiers, "", ("anonymous_id",), fidelity)
     elif not (isinstance(op.attributes, dict) and op.attributes.get("recipient")):
         explain = "without an anonymous_id this is an invite event, and nothing says whom to invite"
         message = "anonymous_id or data.recipient must be present"
@@ -137,7 +142,7 @@ def merge_sides(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:
         if side is None:
             yield required(field, field)
         else:
-            yield from _identifiers(side, field, ("id", "email", "cio_id"), fidelity)
+            yield from addressed(side, field, ("id", "email", "cio_id"), fidelity)
 
 
 def thing(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:
@@ -225,7 +230,8 @@ def device(op: Operation, fidelity: Fidelity) -> Iterator[Finding]:  # noqa: ARG
         yield invalid("E-platform", "device.platform", message, f"it is {op.device.get('platform')!r}")
 
 
-def _identifiers(given: Any, field: str, kinds: tuple[str, ...], fidelity: Fidelity) -> Iterator[Finding]:
+def addressed(given: Any, field: str, kinds: tuple[str, ...], fidelity: Fidelity) -> Iterator[Finding]:
+    """Somebody is named by exactly one identifier of these kinds."""
     if not isinstance(given, dict) or not given:
         yield required(field or "identifiers", field or "identifiers", f"Send one of {', '.join(kinds)}.")
         return

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cio_middleware.sandbox import jsontext
-from cio_middleware.sandbox.ring import trim
+from cio_middleware.sandbox.contexts import FACTS, PROGRESS, Told
 from cio_middleware.sandbox.rows import LOST, EventRow
 from cio_middleware.sandbox.verdicts import Finding, Verdict
 
@@ -28,15 +27,9 @@ LINES = 5000
 TEXT_CHARS = 300
 LARGEST = 1e12
 """Numbers from here on are none of a clock, a status or a queue."""
-STAGES = 50
-"""Stages that are kept of one event: the first and the newest."""
 
 _STAGE = re.compile(r"captured|queued|spooled|sent#\d{1,6}|replied|settled|never_sent")
 _EVENT_ID = re.compile(r"[0-9A-Za-z]{26}")
-_FACTS = ("call_site", "route", "method", "request_id", "trace_id", "span_id", "task")
-"""What is told once, with the first stage that knows it."""
-_PROGRESS = ("status", "error", "queue_depth", "breaker", "drop_reason", "next_retry_at")
-"""What belongs to one stage."""
 _NUMBERS = frozenset({"at", "status", "queue_depth", "next_retry_at"})
 
 REASONS: dict[str, tuple[str, str]] = {
@@ -45,7 +38,9 @@ REASONS: dict[str, tuple[str, str]] = {
     "queue_full": ("the client's queue was full", "Raise max_queue_events, or see why events are not taken"),
     "breaker_open": ("several deliveries had failed in a row, and the breaker was open", "See why they failed"),
     "no_identity": ("nobody was known whom it could be about", "Pass person=, or call identify() in the request"),
-    "processor": ("a processor dropped it: no consent, a sample", "Look at the client's processors"),
+    "processor": ("a processor dropped it", "Look at the client's processors"),
+    "sampled": ("its person is not in the share that sample() sends", ""),
+    "no_consent": ("consent() asked, and the answer was no", ""),
     "processor_failed": ("a processor raised, and may have been there to redact it", "Look at the client's log"),
     "callable_failed": ("attributes= or person= of @track_event raised", "Look at the client's log"),
     "disabled": ("the client is switched off", "Set CUSTOMERIO_ENABLED, or another backend"),
@@ -58,16 +53,6 @@ REASONS: dict[str, tuple[str, str]] = {
 
 class BadContext(ValueError):
     """A line that cannot be read; the message says which, and what to type."""
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """One line: of which event, at which stage, when, and what is known."""
-
-    event_id: str | None
-    stage: str
-    at: float
-    known: Mapping[str, Any]
 
 
 def read(body: bytes) -> list[Told]:
@@ -97,7 +82,7 @@ def _line(number: int, line: bytes) -> Told:
         raise BadContext(f"line {number}: event_id is {event_id!r:.80}. Type a ULID, or null")
     if not isinstance(stage, str) or not _STAGE.fullmatch(stage):
         raise BadContext(f"line {number}: stage is {stage!r:.80}. Type captured, queued, sent#1, replied or settled")
-    known = {name: value for name in (*_FACTS, *_PROGRESS, "at", "kind", "name") if (value := _kept(name, given))}
+    known = {name: value for name in (*FACTS, *PROGRESS, "at", "kind", "name") if (value := _kept(name, given))}
     return Told(event_id and event_id.upper(), stage, known.pop("at", 0.0), known)
 
 
@@ -107,56 +92,6 @@ def _kept(name: str, given: Mapping[str, Any]) -> Any:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return value if is_number and 0 <= value < LARGEST else None
     return value[:TEXT_CHARS] if isinstance(value, str) else None
-
-
-class Contexts:
-    """
-    What is known of the newest events beside their delivery, by ULID; and which rows they have.
-
-    Args:
-        count: Events at most.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._count = count
-        self._known: OrderedDict[str, dict[str, Any]] = OrderedDict()
-        self._rows: OrderedDict[str, tuple[int, ...]] = OrderedDict()
-
-    def get(self, event_id: str | None) -> dict[str, Any] | None:
-        """Return what is known of an event; None while nothing is."""
-        return self._known.get(event_id.upper()) if event_id else None
-
-    def rows(self, event_id: str | None) -> tuple[int, ...]:
-        """Return the numbers of an event's rows."""
-        return self._rows.get(event_id, ()) if event_id else ()
-
-    def came(self, row: EventRow) -> None:
-        """Remember that an event has this row."""
-        if row.event_id:
-            key = row.event_id.upper()
-            self._rows[key] = (*self._rows.pop(key, ()), row.seq)[-STAGES:]
-            trim(self._rows, self._count)
-
-    def add(self, told: Told) -> dict[str, Any]:
-        """Add a stage to what is known of its event, and return all of that; what has no ULID is not kept."""
-        before = self._known.pop(told.event_id, {}) if told.event_id else {}
-        stage = {"stage": told.stage, "at": told.at}
-        stage |= {name: told.known[name] for name in _PROGRESS if name in told.known}
-        stages = [*before.get("stages", ()), stage]
-        stages.sort(key=lambda one: (one["at"], _order(one["stage"])))
-        if len(stages) > STAGES:
-            del stages[1]
-        facts = {name: before.get(name) or told.known.get(name) for name in _FACTS}
-        reason = told.known.get("drop_reason") or before.get("drop_reason")
-        after = {**facts, "drop_reason": reason, "stages": stages}
-        if told.event_id:
-            self._known[told.event_id] = after
-            trim(self._known, self._count)
-        return after
-
-
-def _order(stage: str) -> int:
-    return ("captured", "queued", "spooled", "sent", "replied", "settled", "never_sent").index(stage.partition("#")[0])
 
 
 def tell(workspace: Workspace, lines: Iterable[Told]) -> dict[str, int]:

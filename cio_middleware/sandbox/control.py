@@ -8,6 +8,7 @@ GET never changes anything, not even by creating the workspace that it asks for.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
@@ -17,13 +18,27 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from cio_middleware.sandbox import capture, context, faultspec, jsontext, listing, waiting
+from cio_middleware.sandbox import (
+    capture,
+    context,
+    faultspec,
+    jsontext,
+    levers,
+    listing,
+    openapi,
+    profiles,
+    scenarios,
+    series,
+    waiting,
+    webhooks,
+)
 from cio_middleware.sandbox.changes import BadCursor
 from cio_middleware.sandbox.detail import detail
 from cio_middleware.sandbox.faults import TooManyRules
 from cio_middleware.sandbox.guards import FULL, NO_STORE, problem
 from cio_middleware.sandbox.guards import shown as _json
-from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, chunks, read_body
+from cio_middleware.sandbox.problems import problems
+from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, TooSlow, chunks, read_body
 from cio_middleware.sandbox.store import DEFAULT_WORKSPACE, Full
 from cio_middleware.sandbox.stream import Streams
 
@@ -38,6 +53,12 @@ if TYPE_CHECKING:
     Handler = Callable[["Control", Request, Workspace], Awaitable[ASGIApp]]
 
 CLOCK_EXAMPLE = '{"at": 1800000000}'
+UNDO_EXAMPLE = '{"token": "…"}'
+WINDOW = {"window": 300, "step": 2}
+"""Seconds of `series`, unless the query says otherwise."""
+
+CAPTURE_SECONDS = 600.0
+SLOW = "the body was not whole in time"
 JSON_DEPTH = 64
 """Nesting of a body that is read."""
 
@@ -47,8 +68,9 @@ class BadRequest(ValueError):
 
 
 _UNREADABLE = (
-    BadRequest, BadCursor, TooManyRules, capture.BadCapture, context.BadContext, faultspec.BadFault, listing.BadFilter,
-    waiting.BadWait,
+    BadRequest, BadCursor, TooManyRules, faultspec.BadFault, listing.BadFilter, waiting.BadWait, capture.BadCapture,
+    webhooks.BadWebhook, context.BadContext,
+    series.BadWindow,
 )  # fmt: skip
 
 
@@ -67,6 +89,7 @@ class Control:
 
     def answer(self, method: str, handler: Handler) -> Callable[[Request], Awaitable[ASGIApp]]:
         """Return a Starlette endpoint: find the workspace, and turn what cannot be read into a 400."""
+        patience = self._workspaces.house.patience
 
         async def endpoint(request: Request) -> ASGIApp:
             """Answer one call."""
@@ -74,8 +97,9 @@ class Control:
             looks = method == "GET" or handler is Control.take_in
             select = self._workspaces.peek if looks else self._workspaces.open
             try:
+                _plain(request)
                 if method != "GET" and handler is not Control.take_in:  # which reads its own, for it may be large
-                    request.state.body = await read_body(request.scope, request.receive)
+                    request.state.body = await read_body(request.scope, request.receive, patience)
                 return await self._handled(handler, request, select(_selected(request)))
             except _UNREADABLE as error:
                 return problem(HTTPStatus.BAD_REQUEST, "CIO-SBX-005", str(error), "Change the call as said.")
@@ -83,6 +107,10 @@ class Control:
                 return problem(HTTPStatus.SERVICE_UNAVAILABLE, "CIO-SBX-007", str(full), FULL)
             except (Disconnected, asyncio.CancelledError):  # the client went, or the server stops
                 return Response(status_code=HTTPStatus.BAD_REQUEST)  # to nobody
+            except TooSlow:
+                reply = problem(HTTPStatus.REQUEST_TIMEOUT, "CIO-SBX-008", SLOW, "Send it at once.")
+                reply.headers["connection"] = "close"
+                return reply
             except TooLarge:
                 most = capture.CAPTURE_BYTES if handler is Control.take_in else BODY_BYTES
                 said = f"the body is above {most} bytes"
@@ -107,12 +135,15 @@ class Control:
 
     async def about(self, request: Request, _workspace: Workspace) -> Response:
         """Say where the sandbox is, what it holds, and what an app needs to reach it."""
-        fidelity, capacity = self._workspaces.house.fidelity, self._workspaces.house.capacity
+        house = self._workspaces.house
+        fidelity, capacity = house.fidelity, house.capacity
         url = str(request.base_url).rstrip("/")
         return _json({
             "url": url,
             "version": _version(),
-            "region": "us",
+            "pid": os.getpid(),
+            "region": house.region,
+            "flags": {"strict": house.strict, "redact": [*house.veil.fields], "token": house.access.token is not None},
             "workspaces": [workspace.name for workspace in self._workspaces],
             "capacity": {"events": capacity.events, "bytes": capacity.size},
             "limits": {"item_bytes": fidelity.item_bytes(), "batch_bytes": fidelity.batch_bytes()},
@@ -136,7 +167,7 @@ class Control:
         return _json(self._listed(workspace, {**request.query_params, "good": "false"}))
 
     def _listed(self, workspace: Workspace, query: Mapping[str, str]) -> dict[str, Any]:
-        return listing.page(workspace, listing.read(query, self._workspaces.house.clock()))
+        return listing.page(workspace, listing.read(query, workspace.now))
 
     async def event(self, request: Request, workspace: Workspace) -> Response:
         """Return one event in full; a row that a later attempt replaced leads to that one."""
@@ -146,17 +177,19 @@ class Control:
             return _missing(f"there is no event {wanted}, or it is so old that it was dropped")
         return _json(detail(workspace, row, str(request.base_url).rstrip("/")))
 
-    async def people(self, _request: Request, workspace: Workspace) -> Response:
-        """List all profiles, also those that only events have named."""
-        return _json({"items": [person.document() for person in workspace.people]})
+    async def people(self, request: Request, workspace: Workspace) -> Response:
+        """List all profiles, also those that only events have named; with ``brief=1`` a line of each."""
+        brief = request.query_params.get("brief") == "1"
+        items = [person.line() if brief else person.document() for person in workspace.people]
+        return _json({"items": items, "stream_cursor": workspace.changes.cursor})
 
     async def person(self, request: Request, workspace: Workspace) -> Response:
-        """Return the profile that an id, email, phone, cio_id or anonymous id leads to."""
+        """Return everything about whom an id, email, phone, cio_id or anonymous id leads to."""
         key = request.path_params["key"]
         person = workspace.people.called(key)
         if person is None:
-            return _missing(f"nobody here is called {key!r:.200}")
-        return _json(person.document())
+            return _missing(f"nobody here is called {key!r:.200}", gone=profiles.gone(workspace, key))
+        return _json(profiles.profile(workspace, person))
 
     async def objects(self, _request: Request, workspace: Workspace) -> Response:
         """List all objects."""
@@ -173,6 +206,36 @@ class Control:
         """List what no source settles about the real Customer.io, and how this sandbox decides it."""
         return _json({"items": self._workspaces.house.fidelity.differences()})
 
+    async def request(self, request: Request, workspace: Workspace) -> Response:
+        """Return one request as it came, with its answer and its rows."""
+        wanted = request.path_params["id"]
+        found = workspace.request(wanted)
+        if found is None:
+            return _missing(f"there is no request {wanted!r:.200}, or it is so old that it was dropped")
+        rows = [row.document() for row in workspace.events if row.request == wanted]
+        return _json({**found.document(), "rows": rows})
+
+    async def clear(self, request: Request, workspace: Workspace) -> Response:
+        """Empty the ledger; for ten seconds it can be brought back."""
+        before = listing.number(request.query_params, "before", 0) or None
+        cleared, token = workspace.clear(before)
+        return _json({"cleared": cleared, "undo": token, "stream_cursor": workspace.changes.cursor})
+
+    async def undo(self, request: Request, workspace: Workspace) -> Response:
+        """Bring back what was cleared."""
+        given = _body(request, UNDO_EXAMPLE)
+        token = given.get("token") if isinstance(given, dict) else None
+        if not isinstance(token, str):
+            raise BadRequest(f"undo takes the token that the clear returned. Type: {UNDO_EXAMPLE}")
+        restored = workspace.put_back(token)
+        if restored is None:
+            return _missing("there is nothing to undo: it was done, or ten seconds have passed")
+        return _json({"restored": restored, "stream_cursor": workspace.changes.cursor})
+
+    async def levers(self, _request: Request, workspace: Workspace) -> Response:
+        """List the six levers, and which are pulled."""
+        return _json({"items": levers.document(workspace.faults), "stream_cursor": workspace.changes.cursor})
+
     async def reset(self, _request: Request, workspace: Workspace) -> Response:
         """Forget everything in the workspace and put its faults away."""
         workspace.reset()
@@ -187,7 +250,7 @@ class Control:
     async def take_in(self, request: Request, workspace: Workspace) -> Response:
         """Fill an empty workspace from a capture: the same rows, people and objects; all of it or nothing."""
         reader = capture.Reader(workspace.blank())
-        async for chunk in chunks(request.scope, request.receive, capture.CAPTURE_BYTES):
+        async for chunk in chunks(request.scope, request.receive, capture.CAPTURE_BYTES, CAPTURE_SECONDS):
             reader.feed(chunk)
             await asyncio.sleep(0)  # others are served while a large one is read
         memory = reader.finish()
@@ -198,6 +261,21 @@ class Control:
         target.remember(memory)
         counts = {"events": len(target.events), "requests": len(target.requests), "people": len(list(memory.people))}
         return _json({"workspace": target.name, **counts, "epoch": target.epoch, "cursor": target.seq})
+
+    async def described(self, _request: Request, _workspace: Workspace) -> Response:
+        """Return the description of these calls, for tools that read OpenAPI."""
+        return _json(openapi.document(_version()))
+
+    async def webhook(self, request: Request, workspace: Workspace) -> Response:
+        """Send an app a signed reporting webhook, and say what it answered."""
+        allowed = self._workspaces.house.access.webhook_hosts
+        sent = webhooks.compose(_body(request, webhooks.EXAMPLE), workspace.now, allowed)
+        return _json(await webhooks.deliver(sent))
+
+    async def ticket(self, request: Request, _workspace: Workspace) -> Response:
+        """Make a link that lets one browser in, once; without a token the page is open, and that is the link."""
+        access, url = self._workspaces.house.access, str(request.base_url).rstrip("/")
+        return _json({"link": url + (access.ticket() if access.token is not None else "/")})
 
     async def set_clock(self, request: Request, workspace: Workspace) -> Response:
         """Stop the workspace's clock at a time, or let it go on."""
@@ -221,6 +299,18 @@ class Control:
             return _json(found)
         return _json({**found, **waiting.explain(workspace, wish)}, HTTPStatus.REQUEST_TIMEOUT)
 
+    async def problems(self, _request: Request, workspace: Workspace) -> Response:
+        """List what went wrong, each kind once; the most frequent first."""
+        items = problems(workspace.events.newest_first(), workspace.now)
+        return _json({"items": items, "total_events": workspace.ledger.verdicts.total()})
+
+    async def series(self, request: Request, workspace: Workspace) -> Response:
+        """Return what came when, as bars, and how fast it was answered."""
+        window, step = (listing.number(request.query_params, name, usual) for name, usual in WINDOW.items())
+        return _json(
+            series.draw(workspace.ledger.tally, workspace.requests.newest_first(), workspace.now, window, step)
+        )
+
     async def stream(self, request: Request, workspace: Workspace) -> ASGIApp:
         """Say what changes, as it does, from a cursor on."""
         since = request.headers.get("last-event-id") or request.query_params.get("since")
@@ -232,8 +322,9 @@ class Control:
 
     async def add_fault(self, request: Request, workspace: Workspace) -> Response:
         """Add a rule at the end, or put a new one in the place of the one with its id."""
-        given = _body(request, faultspec.EXAMPLE)
-        rule = workspace.faults.put(faultspec.rule(given, request.path_params.get("id", "")))
+        name = request.path_params.get("id", "")
+        lever = None if request.state.body else levers.LEVERS.get(name)
+        rule = workspace.faults.put(lever or faultspec.rule(_body(request, faultspec.EXAMPLE), name))
         return _json({"id": rule.id, **workspace.faults.document()})
 
     async def drop_fault(self, request: Request, workspace: Workspace) -> Response:
@@ -249,6 +340,23 @@ class Control:
         if not isinstance(given, dict):
             raise BadRequest(f"a script is an object. Type: {faultspec.SCRIPT_EXAMPLE}")
         workspace.faults.play(faultspec.script(given.get("steps", ()), given.get("match")))
+        return _json(workspace.faults.document())
+
+    async def scenarios(self, _request: Request, workspace: Workspace) -> Response:
+        """List the named scenarios, what each does, and which one runs."""
+        return _json({"items": scenarios.shown(workspace.faults)})
+
+    async def start_scenario(self, request: Request, workspace: Workspace) -> Response:
+        """Put the rules of a scenario, in place of the scenario before."""
+        try:
+            scenario = scenarios.start(workspace.faults, request.path_params["name"])
+        except scenarios.NoScenario as unknown:
+            return _missing(str(unknown))
+        return _json({"name": scenario.name, "sentence": scenario.sentence, **workspace.faults.document()})
+
+    async def stop_scenario(self, _request: Request, workspace: Workspace) -> Response:
+        """Remove the rules of the scenario that runs; other rules stay."""
+        scenarios.stop(workspace.faults)
         return _json(workspace.faults.document())
 
     async def clear_faults(self, _request: Request, workspace: Workspace) -> Response:
@@ -275,21 +383,39 @@ _ROUTES: tuple[tuple[str, str, Handler], ...] = (
     ("GET", f"{_ROOT}/people/{{key:path}}", Control.person),
     ("GET", f"{_ROOT}/objects", Control.objects),
     ("GET", f"{_ROOT}/requests", Control.requests),
+    ("GET", f"{_ROOT}/requests/{{id}}", Control.request),
+    ("GET", f"{_ROOT}/levers", Control.levers),
+    ("DELETE", f"{_ROOT}/events", Control.clear),
+    ("POST", f"{_ROOT}/undo", Control.undo),
     ("GET", f"{_ROOT}/differences", Control.differences),
     ("POST", f"{_ROOT}/reset", Control.reset),
     ("PUT", f"{_ROOT}/clock", Control.set_clock),
     ("POST", f"{_ROOT}/wait", Control.wait),
+    ("POST", f"{_ROOT}/webhooks/trigger", Control.webhook),
+    ("POST", f"{_ROOT}/ticket", Control.ticket),
+    ("GET", f"{_ROOT}/openapi.json", Control.described),
     ("GET", f"{_ROOT}/stream", Control.stream),
     ("POST", f"{_ROOT}/context", Control.told),
+    ("GET", f"{_ROOT}/series", Control.series),
+    ("GET", f"{_ROOT}/problems", Control.problems),
     ("GET", f"{_ROOT}/export.ndjson", Control.export),
     ("POST", f"{_ROOT}/import", Control.take_in),
     ("GET", f"{_ROOT}/faults", Control.faults),
     ("POST", f"{_ROOT}/faults", Control.add_fault),
     ("DELETE", f"{_ROOT}/faults", Control.clear_faults),
+    ("GET", f"{_ROOT}/scenarios", Control.scenarios),
+    ("POST", f"{_ROOT}/faults/scenarios/{{name}}", Control.start_scenario),
+    ("DELETE", f"{_ROOT}/faults/scenarios", Control.stop_scenario),
     ("PUT", f"{_ROOT}/faults/script", Control.script),
     ("PUT", f"{_ROOT}/faults/{{id}}", Control.add_fault),
     ("DELETE", f"{_ROOT}/faults/{{id}}", Control.drop_fault),
 )
+
+
+def _plain(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding != "identity":  # so that nothing here can be made to inflate a bomb
+        raise BadRequest(f"content-encoding {encoding!r:.40} is not read here. Type the body as it is")
 
 
 def _selected(request: Request) -> str | None:
@@ -316,8 +442,8 @@ async def _spaced(lines: Iterator[str]) -> AsyncIterator[bytes]:
     yield portion.encode("utf-8", "backslashreplace")
 
 
-def _missing(message: str) -> Response:
-    return problem(HTTPStatus.NOT_FOUND, "CIO-SBX-006", message, "Look at the list above it.")
+def _missing(message: str, **more: Any) -> Response:
+    return problem(HTTPStatus.NOT_FOUND, "CIO-SBX-006", message, "Look at the list above it.", **more)
 
 
 def _version() -> str:

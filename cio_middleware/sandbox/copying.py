@@ -1,12 +1,14 @@
 """
 An event as something to paste: a test that runs, and a curl that sends it again.
 
-Neither holds a credential: curl signs with ``dev:dev``, which any sandbox takes, and the test with what its fixture
-says. What was stored is sent again under a new id, because under the old one it would be a repeat.
+Neither holds a credential: curl signs with the workspace's site id and the key ``dev``, since any key is taken, and the
+test with what its fixture says. What was stored is sent again under a new id, because under the old one it would be a
+repeat.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import shlex
@@ -28,6 +30,7 @@ ARGUMENT_BYTES = 100_000
 SHORT = 50
 """Characters of attributes that stand in the call itself; longer ones get a name."""
 
+KEPT_HEADERS = ("content-type", "x-strict-mode")
 VERBS = {"event": "track", "page": "page", "screen": "screen"}
 HARMLESS = frozenset({"W-no-identify-yet"})
 """Warnings that an event through the library's client may have in an empty workspace too."""
@@ -51,27 +54,32 @@ class Original:
         return f"{self.request.path}?{self.request.query}" if self.request.query else self.request.path
 
     @property
-    def content_type(self) -> str | None:
-        """What the body said that it is."""
-        return dict(self.request.headers).get("content-type")
+    def headers(self) -> dict[str, str]:
+        """Those of its headers that decide what becomes of it."""
+        sent = dict(self.request.headers)
+        return {name: sent[name] for name in KEPT_HEADERS if name in sent}
 
     @property
-    def signed(self) -> bool:
-        """False for a request that was refused because it brought no credentials."""
-        return not any(finding.code == "E-unauthorized" for finding in self.row.errors)
+    def key(self) -> str:
+        """What signs it: a pair, a write key with a blank password, a bearer key; nothing, where that was missing."""
+        if any(finding.code == "E-unauthorized" for finding in self.row.errors):
+            return ""
+        return {"pipelines": "write key", "app": "bearer"}.get(self.row.api, "pair")
 
 
 def curl(original: Original, origin: str) -> str:
     """Return a command that sends the event again."""
     words = ["curl -sS -i --noproxy '*' --globoff --path-as-is"]
-    if original.signed:
-        words.append("-u dev:dev")
+    site = shlex.quote(original.row.workspace)
+    if original.key:
+        signed = {"write key": f"-u {site}:", "bearer": "-H 'Authorization: Bearer dev'"}
+        words.append(signed.get(original.key, f"-u {shlex.quote(f'{original.row.workspace}:dev')}"))
     words.append(f"-X {original.request.method} {shlex.quote(origin + original.path)}")
     body = _renewed(original)
     if not body:
         return " \\\n  ".join(words)
-    kind = original.content_type
-    words.append(f"-H {shlex.quote(f'Content-Type: {kind}' if kind else 'Content-Type:')}")
+    headers = {"content-type": "", **original.headers}  # without one, curl says that it is a form
+    words += [f"-H {shlex.quote(f'{name}: {value}'.rstrip())}" for name, value in headers.items()]
     if len(body.encode("utf-8", "replace")) <= ARGUMENT_BYTES:
         return " \\\n  ".join([*words, f"--data-raw {shlex.quote(body)}"])
     mark = "CIO"
@@ -92,7 +100,12 @@ def pytest(original: Original) -> str:
 
 def _call(row: EventRow) -> tuple[str, str] | None:
     """Return the lines that say this, and what to wait for; None when the client's verbs cannot say it."""
-    if row.subject != "person" or not isinstance(row.identifiers, dict) or len(row.identifiers) != 1:
+    if (
+        row.api == "app"
+        or row.subject != "person"
+        or not isinstance(row.identifiers, dict)
+        or len(row.identifiers) != 1
+    ):
         return None
     ((kind, value),) = row.identifiers.items()
     if kind not in {"id", "anonymous_id"} or not isinstance(value, str):
@@ -128,12 +141,16 @@ def _through_client(row: EventRow, call: str, wanted: str) -> str:
 
 
 def _replayed(original: Original) -> str:
-    row, body, kind = original.row, _renewed(original), original.content_type
+    row, body = original.row, _renewed(original)
+    headers = [f"{literal(name)}: {literal(value)}" for name, value in original.headers.items()]
+    if original.key == "bearer":
+        headers.append('"authorization": f"Bearer {cio_sandbox.site_id}"')
+    password = '""' if original.key == "write key" else '"dev"'
     arguments = [
         f"{literal(original.request.method)}, cio_sandbox.url + {literal(original.path)}",
         f"content={body!r}.encode()" if body else "",
-        f'headers={{"content-type": {literal(kind)}}}' if kind and body else "",
-        'auth=(cio_sandbox.site_id, "dev")' if original.signed else "",
+        f"headers={{{', '.join(headers)}}}" if headers else "",
+        f"auth=(cio_sandbox.site_id, {password})" if original.key in {"pair", "write key"} else "",
         "trust_env=False",
     ]
     said = "".join(f"            {argument},\n" for argument in arguments if argument)
@@ -196,9 +213,12 @@ def _docstring(row: EventRow) -> str:
 
 def _renewed(original: Original) -> str:
     row = original.row
-    if not row.verdict.stored or not is_ulid(row.event_id):
+    pipelines = row.api == "pipelines"
+    if not row.verdict.stored or row.event_id is None or not (pipelines or is_ulid(row.event_id)):
         return original.body
-    return original.body.replace(f'"{row.event_id}"', f'"{_ulid()}"')
+    name = "messageId" if pipelines else "id"
+    member = re.compile(rf"(\"{name}\"\s*:\s*){re.escape(json.dumps(row.event_id))}")
+    return member.sub(rf'\g<1>"{_ulid()}"', original.body)
 
 
 def _ulid() -> str:

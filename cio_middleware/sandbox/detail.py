@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from cio_middleware.sandbox import copying
-from cio_middleware.sandbox.pretty import batch_items, pretty
+from cio_middleware.sandbox.pretty import batch_items, batch_of, pretty
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def _raw(row: EventRow, request: RequestRow | None) -> str:
 def _copies(row: EventRow, request: RequestRow | None, raw: str, origin: str) -> dict[str, str] | None:
     if request is None:
         return None
-    body = raw if row.batch_index is None else f'{{"batch":[{raw}]}}'
+    body = raw if row.batch_index is None else batch_of(request.body, raw)
     original = copying.Original(row, request, body)
     return {"pytest": copying.pytest(original), "curl": copying.curl(original, origin)}
 

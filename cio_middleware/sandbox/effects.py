@@ -65,6 +65,8 @@ def apply(op: Operation, setting: Setting) -> Effect:
         return Effect(Verdict.ACCEPTED)
     if op.kind == "merge":
         return _merge(op, setting)
+    if op.kind == "alias":
+        return _alias(op, setting)
     if op.kind != "unsuppress" and setting.people.suppressed(*_address(op.identifiers)):
         return _ignored("I-suppressed", "this person is suppressed", _address(op.identifiers)[1])
     return _PERSON[op.kind](op, setting)
@@ -90,11 +92,12 @@ def _identify(op: Operation, setting: Setting) -> Effect:
     if when < person.changed_at:
         explain = f"a change of {int(person.changed_at)} is known, and this one is of {when}"
         return _ignored("I-skipped-update", explain, person.key)
-    known, person.identified = person.identified, True
+    # A visitor who says something about themselves is a visitor still; only Pipelines identifies those.
+    known, person.identified = person.identified, person.identified or address[0] != "anonymous_id"
     for kind, value in resolved.claims:
         _claim(people, person, kind, value)
     person.changed_at = when
-    _set(person.attributes, op.attributes)
+    person.change(_settable(op.attributes), setting.now, setting.seq)
     if isinstance(op.anonymous_id, str) and op.anonymous_id:
         _link(people, person, op.anonymous_id, setting.now)
     for target, attributes, linked in _relations(op):
@@ -119,17 +122,18 @@ def _link(people: People, person: Person, visitor: str, now: float) -> None:
     person.linked_at = now
 
 
+RESERVED = frozenset({
+    "_timestamp", "_update", "cio_relationships", "anonymous_id", "cio_id", "_created_in_customerio_at"
+})  # fmt: skip
+"""Members of an identify that are no attributes."""
+
+
+def _settable(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name not in RESERVED}
+
+
 def _set(attributes: dict[str, Any], given: dict[str, Any]) -> None:
-    for name, value in given.items():
-        if name in {
-            "_timestamp",
-            "_update",
-            "cio_relationships",
-            "anonymous_id",
-            "cio_id",
-            "_created_in_customerio_at",
-        }:
-            continue
+    for name, value in _settable(given).items():
         if value is None or value == "":
             attributes.pop(name, None)
         else:
@@ -204,6 +208,32 @@ def _merge(op: Operation, setting: Setting) -> Effect:
     return Effect(Verdict.ACCEPTED, primary.key)
 
 
+def _alias(op: Operation, setting: Setting) -> Effect:
+    people, (kind, value) = setting.people, _address(op.identifiers)
+    if setting.fidelity.pipelines_alias == "ignore":
+        return _ignored("I-alias", "an alias is for a few other destinations", value)
+    former = people.find("anonymous_id", op.secondary) or people.find("id", op.secondary)
+    person = people.find(kind, value)
+    if former is None:
+        return _ignored("I-no-previous", "nobody is known by the previousId, so nothing happens", value)
+    if person is None:
+        person = people.meet(kind, value)
+    if former.identifiers.get("anonymous_id") == op.secondary:
+        _link(people, person, op.secondary, setting.now)
+    elif former is not person:
+        people.absorb(person, former)
+    return Effect(Verdict.ACCEPTED, person.key, person.identified)
+
+
+def _send(op: Operation, setting: Setting) -> Effect:
+    kind, value = _address(op.identifiers)
+    if kind == "cio_id" and setting.people.find(kind, value) is None:
+        return _ignored("I-unknown-cio-id", f"no person has the cio_id {value}", value)
+    person = setting.people.meet(kind, value)
+    person.identified = True  # a send creates whom it names
+    return Effect(Verdict.ACCEPTED, person.key)
+
+
 def _relationships(op: Operation, setting: Setting) -> Effect:
     person = setting.people.meet(*_address(op.identifiers))
     for target, attributes, linked in _relations(op):
@@ -244,12 +274,15 @@ def _object(op: Operation, setting: Setting) -> Effect:
     if key[0] == "cio_object_id" and key not in setting.objects:
         return _ignored("I-unknown-object", "a cio_object_id updates, and creates nothing")
     _set(setting.objects.setdefault(key, {}), op.attributes)
+    related: str | None = None
     for whom, attributes, linked in _relations(op):
         kinds = ("id", "email", "cio_id", "anonymous_id")
         address = next(((kind, whom[kind]) for kind in kinds if whom.get(kind) and isinstance(whom[kind], str)), None)
         if address and (address[0] != "cio_id" or setting.people.find(*address)):
-            _relate(setting.people.meet(*address), op.identifiers, attributes, linked=linked)
-    return Effect(Verdict.ACCEPTED)
+            person = setting.people.meet(*address)
+            _relate(person, op.identifiers, attributes, linked=linked)
+            related = person.key
+    return Effect(Verdict.ACCEPTED, related if op.api == "pipelines" else None)
 
 
 def _segment(op: Operation, setting: Setting) -> Effect:
@@ -266,7 +299,8 @@ def _submit(op: Operation, setting: Setting) -> Effect:
     person = setting.people.meet(*_address(op.identifiers))
     known, person.identified = person.identified, True
     ignored = {"form_id", "form_name", "form_type", "form_url", "form_url_param"}
-    _set(person.attributes, {name: value for name, value in op.attributes.items() if name not in ignored})
+    answers = {name: value for name, value in op.attributes.items() if name not in ignored}
+    person.change(_settable(answers), setting.now, setting.seq)
     return Effect(Verdict.ACCEPTED, person.key, known)
 
 
@@ -282,4 +316,5 @@ _PERSON: dict[str, Callable[[Operation, Setting], Effect]] = {
     "delete_device": _delete_device,
     "add_relationships": _relationships,
     "delete_relationships": _relationships,
+    "send": _send,
 }

@@ -1,5 +1,5 @@
 """
-The map of Customer.io's Track API: which method and path mean which call.
+The map of Customer.io's APIs, Track, Pipelines and App: which method and path mean which call.
 
 A path is split before it is decoded, so that ``a%2Fb`` stays one identifier and never looks like two
 segments.
@@ -35,8 +35,8 @@ class Endpoint:
 
     @property
     def api(self) -> str:
-        """The envelope that its errors use: ``track.v1`` or ``track.v2``."""
-        return "track.v2" if self.path.startswith("/api/v2/") else "track.v1"
+        """The API that it belongs to, which decides credentials and envelopes; see `api_of`."""
+        return api_of(self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,12 @@ class Nowhere:
     allowed: tuple[str, ...] = ()
 
 
+def api_of(path: str) -> str:
+    """Return the API that a path belongs to: ``track.v1``, ``track.v2``, ``pipelines`` or ``app``."""
+    prefixes = {"/api/v2/": "track.v2", "/v1/send/": "app", "/v1/": "pipelines"}
+    return next((api for prefix, api in prefixes.items() if path.startswith(prefix)), "track.v1")
+
+
 _PERSON = "/api/v1/customers/{identifier}"
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -86,6 +92,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("track.v1.unsubscribe", "POST", "/unsubscribe/{delivery_id}", "unsubscribe", guarded=False),
     Endpoint("track.v2.entity", "POST", "/api/v2/entity", "one v2 item"),
     Endpoint("track.v2.batch", "POST", "/api/v2/batch", "a v2 batch"),
+    *(
+        Endpoint(f"pipelines.{verb}", "POST", f"/v1/{verb}", f"{verb} by Pipelines")
+        for verb in ("identify", "track", "page", "screen", "group", "alias", "batch")
+    ),
+    *(
+        Endpoint(f"app.send_{channel}", "POST", f"/v1/send/{channel}", f"send by {channel}")
+        for channel in ("email", "push", "sms", "in_app", "inbox_message", "whatsapp")
+    ),
 )
 
 

@@ -2,19 +2,23 @@
 Which fault, if any, answers a request: rules and scripts, decided without touching a socket.
 
 A script is a list of steps, one for each request that it matches; while it has steps it goes before the
-rules. Rules are asked in order, the first hit answers, and latency adds up on the way. Chance is seeded, so
-that the same run happens twice.
+rules, and people whose id is a fault come in between. Rules are asked in order, the first hit answers, and
+latency adds up on the way. Chance is seeded and the clock is handed in, so that the same run happens twice.
 """
 
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from cio_middleware.sandbox import magic
+from cio_middleware.sandbox.gates import Bucket, is_down, retry_after
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +27,24 @@ class Act:
     What a fault does.
 
     Attributes:
-        type: ``ok``, ``status``, ``latency``, ``hang``, ``reset``, ``partial``, ``ack_lost``, ``garbage`` or
-            ``redirect``.
-        status: The status of ``status``, ``garbage`` and ``redirect``.
+        type: One of `ACTS`.
+        status: What is answered; by ``flap`` and ``rate_limit``, when they refuse.
         headers: More headers of the answer.
-        body: The body of ``status``; None writes the envelope of the API, or nothing where the status has no body.
+        body: The body of ``status`` and ``garbage``; None writes the envelope of the API, or nothing where the
+            status has no body.
+        content_type: What ``garbage`` calls itself.
+        date_s: ``status`` adds a Retry-After: the date so many seconds from the answer. None adds none.
+        hint: How ``rate_limit`` says when to come back: ``none``, ``seconds`` or ``date``.
+        rate: Requests a second of ``rate_limit``.
+        burst: Requests that it lets through at once.
+        up_s: Seconds for which ``flap`` lets everything through.
+        down_s: Seconds for which it then refuses.
         ms: Milliseconds of ``latency``.
         jitter_ms: Up to so many more, seeded.
         at: Where ``reset`` cuts: ``before_reply`` (nothing is stored), ``after_headers`` or ``mid_body``
             (everything is).
-        indexes: The items that ``partial`` refuses.
+        indexes: The items that ``partial`` refuses, by their place.
+        items: Those that it refuses by what they say: patterns for ``name``, ``person`` and ``kind``.
         to: The base of ``redirect``.
     """
 
@@ -44,7 +56,15 @@ class Act:
     jitter_ms: float = 0.0
     at: str = "before_reply"
     indexes: tuple[int, ...] = ()
+    items: dict[str, str] = field(default_factory=dict)
     to: str = ""
+    content_type: str = "text/html; charset=utf-8"
+    date_s: float | None = None
+    hint: str = "none"
+    rate: float = 10.0
+    burst: int = 10
+    up_s: float = 10.0
+    down_s: float = 10.0
 
     @property
     def stores(self) -> bool:
@@ -52,8 +72,18 @@ class Act:
         late_cut = self.type == "reset" and self.at != "before_reply"
         return late_cut or self.type in {"ok", "latency", "partial", "ack_lost"}
 
+    def refuses(self, index: int, said: dict[str, list[str]]) -> bool:
+        """Return True for an item that ``partial`` refuses, by its place or by what it says under each pattern."""
+        matching = bool(self.items) and all(
+            any(fnmatchcase(value, pattern) for value in said[name]) for name, pattern in self.items.items()
+        )
+        return index in self.indexes or matching
+
 
 OK = Act("ok")
+
+MAGIC = "magic person"
+"""What a decision names as the fault when it is the person who asks for it."""
 
 BODILESS = frozenset({204, 205, 304})
 """Final statuses of an answer that has no body."""
@@ -91,12 +121,14 @@ class When:
     Attributes:
         mode: ``always``; the ``first`` n; all ``after`` n; ``every`` n-th; or by ``chance`` p.
         seed: Where chance begins; the same seed gives the same sequence.
+        for_s: The rule ends so many seconds after it was put; None means never.
     """
 
     mode: str = "always"
     n: int = 1
     p: float = 1.0
     seed: int = 0
+    for_s: float | None = None
 
     def hits(self, nth: int, dice: float) -> bool:
         """Decide for the nth matching request, counted from 1; `dice` is between 0 and 1."""
@@ -141,19 +173,42 @@ class Decision:
 
 
 class _Armed:
-    """A rule with its counters and its dice."""
+    """A rule with its counters, its dice and its clock."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, now: float) -> None:
         self.rule = rule
         self.seen = 0
         self.hits = 0
         self.dice = random.Random(rule.when.seed)  # noqa: S311  # reproducible on purpose
+        self.since = now
+        self.bucket = Bucket(rule.do.rate, rule.do.burst, now)
+
+    def over(self, now: float) -> bool:
+        """True when the rule's time is up."""
+        return self.rule.when.for_s is not None and now - self.since >= self.rule.when.for_s
+
+    def act(self, now: float) -> Act | None:
+        """Return what the rule does to a request that it hits now; None when it lets it pass."""
+        do = self.rule.do
+        if do.type == "flap":
+            return do if is_down(do.up_s, do.down_s, now - self.since) else None
+        if do.type == "rate_limit":
+            wait = self.bucket.take(now)
+            return replace(do, headers={**do.headers, **retry_after(do.hint, wait, now)}) if wait else None
+        return do
 
 
 class Faults:
-    """The faults of one workspace."""
+    """
+    The faults of one workspace.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Unix seconds, for rules that go by the time.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._magic = magic.Magic()
         self._rules: dict[str, _Armed] = {}
         self._script: Script | None = None
         self._step = 0
@@ -171,8 +226,12 @@ class Faults:
         if not rule.id:
             self._numbered += 1
             rule = replace(rule, id=f"fault-{self._numbered}")
-        self._rules[rule.id] = _Armed(rule)
+        self._rules[rule.id] = _Armed(rule, self._clock())
         return rule
+
+    def ids(self) -> list[str]:
+        """Return the ids of the rules, in their order."""
+        return list(self._rules)
 
     def drop(self, rule_id: str) -> bool:
         """Remove a rule; False when there is none with that id."""
@@ -189,26 +248,40 @@ class Faults:
 
     def clear(self) -> None:
         """Remove everything."""
+        self._magic.clear()
         self._rules.clear()
         self._script = None
 
     def decide(self, endpoint: str, names: list[str], people: list[str]) -> Decision:
-        """Say what happens to a request; counters and dice move on."""
-        delay = 0.0
+        """Say what happens to a request; counters, dice and buckets move on."""
+        now = self._clock()
+        decision = self._decided(endpoint, names, people, now)
+        act = decision.act
+        if act.date_s is None:
+            return decision
+        return replace(decision, act=replace(act, headers={**act.headers, **retry_after("date", act.date_s, now)}))
+
+    def _decided(self, endpoint: str, names: list[str], people: list[str], now: float) -> Decision:
         scripted = self._scripted(endpoint, names, people)
         if scripted is not None and scripted.type != "latency":
             return Decision(scripted, fault=None if scripted.type == "ok" else "script")
         if scripted is not None:
             return Decision(delay_ms=scripted.ms, fault="script")
-        slowed: str | None = None
+        delay = magic.delay_ms(people)
+        slowed = MAGIC if delay else None
+        asked = self._magic.step(people)
+        if asked is not None:
+            return Decision(Act("status", status=int(asked)) if asked.isdigit() else Act(asked), delay, MAGIC)
         for armed in self._rules.values():
-            if not (armed.rule.enabled and armed.rule.match.takes(endpoint, names, people)):
+            if armed.over(now) or not (armed.rule.enabled and armed.rule.match.takes(endpoint, names, people)):
                 continue
             armed.seen += 1
             if not armed.rule.when.hits(armed.seen, armed.dice.random()):
                 continue
+            act = armed.act(now)
+            if act is None:
+                continue
             armed.hits += 1
-            act = armed.rule.do
             if act.type != "latency":
                 return Decision(act, delay, armed.rule.id)
             delay += act.ms + armed.dice.random() * act.jitter_ms
@@ -234,7 +307,8 @@ class Faults:
         script = self._script
         return {
             "rules": [
-                {**describe(armed.rule), "seen": armed.seen, "hits": armed.hits} for armed in self._rules.values()
+                {**describe(armed.rule), "seen": armed.seen, "hits": armed.hits, "over": armed.over(self._clock())}
+                for armed in self._rules.values()
             ],
             "script": script and {"steps": list(script.text), "taken": self._step},
         }
@@ -248,7 +322,7 @@ def describe(rule: Rule) -> dict[str, Any]:
         "label": rule.label,
         "enabled": rule.enabled,
         "match": {"endpoint": match.endpoint, "name": match.name, "person": match.person},
-        "when": {"mode": when.mode, "n": when.n, "p": when.p, "seed": when.seed},
+        "when": {"mode": when.mode, "n": when.n, "p": when.p, "seed": when.seed, "for_s": when.for_s},
         "do": {
             name: list(value) if isinstance(value, tuple) else value
             for name in ACTS[do.type]
@@ -259,13 +333,16 @@ def describe(rule: Rule) -> dict[str, Any]:
 
 ACTS: dict[str, tuple[str, ...]] = {
     "ok": ("type",),
-    "status": ("type", "status", "headers", "body"),
+    "status": ("type", "status", "headers", "body", "date_s"),
     "latency": ("type", "ms", "jitter_ms"),
     "hang": ("type",),
     "reset": ("type", "at"),
-    "partial": ("type", "indexes"),
+    "partial": ("type", "indexes", "items"),
     "ack_lost": ("type",),
-    "garbage": ("type", "status", "body"),
+    "blackhole": ("type",),
+    "garbage": ("type", "status", "body", "content_type"),
     "redirect": ("type", "status", "to"),
+    "flap": ("type", "up_s", "down_s", "status"),
+    "rate_limit": ("type", "rate", "burst", "hint", "headers"),
 }
 """Every kind of act, and what may be said about it."""

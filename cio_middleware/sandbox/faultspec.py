@@ -7,6 +7,7 @@ An error names the place and what may be typed.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cio_middleware.sandbox.faults import ACTS, BODILESS, Act, Match, Rule, Script, When
@@ -16,11 +17,18 @@ if TYPE_CHECKING:
 
 STEPS = (
     "ok", "503", "429;retry_after=1", "latency=50", "hang", "reset", "reset=after_headers", "reset=mid_body",
-    "ack_lost", "partial=0,2", "html", "redirect=https://example.test",
+    "ack_lost", "partial=0,2", "partial=order_placed", "blackhole", "html", "cut_json", "redirect=https://example.test",
+    "301;to=https://example.test", "429;retry_date=2",
 )  # fmt: skip
+DAY = 86_400
 CUTS = ("before_reply", "after_headers", "mid_body")
 MODES = ("always", "first", "after", "every", "chance")
 HTML = "<!doctype html><title>502 Bad Gateway</title><h1>A proxy answered, and not Customer.io</h1>"
+
+CUT_JSON = '{"errors":[{"batch_index":0,"reason":"inv'
+"""What arrives when a proxy drops the rest of an answer."""
+HINTS = ("none", "seconds", "date")
+REDIRECTS = frozenset({301, 302, 307, 308})
 
 NAME_CHARS = 200
 """Characters of a rule's id and of its label at most."""
@@ -72,7 +80,7 @@ def rule(given: Any, rule_id: str = "") -> Rule:
     """
     if not isinstance(given, dict) or not isinstance(given.get("do"), dict):
         raise BadFault(f"a rule is an object with a `do`. Type: {EXAMPLE}")
-    _only(given, ("id", "label", "enabled", "match", "when", "do", "seen", "hits"), "rule")
+    _only(given, ("id", "label", "enabled", "match", "when", "do", "seen", "hits", "over"), "rule")
     do = _act(given["do"])
     enabled = given.get("enabled", True) is not False
     return Rule(
@@ -103,13 +111,25 @@ def _step(number: int, step: str) -> Act:
 
 
 def _status(status: int, options: list[str]) -> Act:
-    headers: dict[str, str] = {}
+    act = Act("status", status=status)
     for option in options:
         name, _, value = option.partition("=")
-        if name != "retry_after" or not value:
-            raise BadFault(f'"{option}" is no option of a status; retry_after=<seconds or date> is')
-        headers["Retry-After"] = value
-    return _checked(Act("status", status=status, headers=headers))
+        if name == "retry_after" and value:
+            act = replace(act, headers={"Retry-After": value})
+        elif name == "retry_date" and value:
+            act = replace(act, date_s=float(value))
+        elif name == "to" and value:
+            act = replace(act, type="redirect", to=value)
+        else:
+            known = "retry_after=<seconds or date>, retry_date=<seconds from now> and to=<base> are"
+            raise BadFault(f'"{option}" is no option of a status; {known}')
+    return _checked(act)
+
+
+def _partial(value: str) -> Act:
+    if any(character.isalpha() for character in value):
+        return Act("partial", items={"name": value})
+    return Act("partial", indexes=tuple(int(index) for index in value.split(",")))
 
 
 def _plain(kind: str) -> Callable[[str], Act]:
@@ -125,10 +145,14 @@ _NAMED: dict[str, Callable[[str], Act]] = {
     "ok": _plain("ok"),
     "hang": _plain("hang"),
     "ack_lost": _plain("ack_lost"),
+    "blackhole": _plain("blackhole"),
+    "cut_json": lambda value: _checked(
+        Act("garbage", status=int(value or 200), body=CUT_JSON, content_type="application/json")
+    ),
     "html": lambda value: _checked(Act("garbage", status=int(value or 200), body=HTML)),
     "latency": lambda value: _checked(Act("latency", ms=float(value))),
     "reset": lambda value: _checked(Act("reset", at=value or "before_reply")),
-    "partial": lambda value: _checked(Act("partial", indexes=tuple(int(index) for index in value.split(",")))),
+    "partial": lambda value: _checked(_partial(value)),
     "redirect": lambda value: _checked(Act("redirect", status=307, to=value)),
 }
 
@@ -142,7 +166,7 @@ def _act(given: dict[str, Any]) -> Act:
         types, what = _MEMBERS[name]
         if isinstance(value, bool) or not isinstance(value, types):
             raise BadFault(f"{name} of {kind} is {value!r:.80}. Type {what}")
-    members = {"status": {"garbage": 200, "redirect": 307}.get(kind, 503), **given}
+    members = {"status": {"garbage": 200, "redirect": 307, "rate_limit": 429}.get(kind, 503), **given}
     if kind == "garbage":
         members.setdefault("body", HTML)
     indexes = members.get("indexes", [])
@@ -160,7 +184,15 @@ _MEMBERS: dict[str, tuple[Any, str]] = {
     "jitter_ms": (int | float, "milliseconds from 0 to 60000"),
     "at": (str, f"one of {', '.join(CUTS)}"),
     "indexes": (list, "the places of the items to refuse, counted from 0, as in [0, 2]"),
+    "items": (dict, 'patterns of what they say, as in {"name": "order_*"}'),
     "to": (str, "a base, as in https://example.test"),
+    "content_type": (str, "a media type, as in application/json"),
+    "date_s": (int | float | None, "seconds from 0 to 86400"),
+    "hint": (str, f"one of {', '.join(HINTS)}"),
+    "rate": (int | float, "requests a second, more than 0 and at most 100000"),
+    "burst": (int, "a whole number of requests, from 1 to 100000"),
+    "up_s": (int | float, "seconds from 0 to 86400, not both 0"),
+    "down_s": (int | float, "seconds from 0 to 86400, not both 0"),
 }
 """The type of each member of an act, and what may be typed instead of another."""
 
@@ -178,11 +210,40 @@ def _checked(act: Act) -> Act:
         raise BadFault("a latency is 0 to 60000 milliseconds")
     if act.at not in CUTS:
         raise BadFault(f"reset cuts at {', '.join(CUTS)}, not at {act.at!r}")
-    if act.type == "partial" and (not act.indexes or min(act.indexes) < 0):
-        raise BadFault("partial names the items to refuse, counted from 0, as in partial=0,2")
-    if act.type == "redirect" and not _BASE.fullmatch(act.to):
-        raise BadFault("redirect names a base in ASCII, as in redirect=https://example.test")
+    if act.type == "partial":
+        _check_items(act)
+    _check_header("content-type", act.content_type)
+    _check_times(act)
+    if act.type == "redirect":
+        _check_redirect(act)
     return act
+
+
+def _check_redirect(act: Act) -> None:
+    if act.status not in REDIRECTS:
+        raise BadFault(f"a redirect is one of {', '.join(map(str, sorted(REDIRECTS)))}, not {act.status}. Type one")
+    if not _BASE.fullmatch(act.to):
+        raise BadFault("redirect names a base in ASCII, as in redirect=https://example.test")
+
+
+def _check_items(act: Act) -> None:
+    if not (act.indexes or act.items) or min(act.indexes, default=0) < 0:
+        raise BadFault("partial names the items to refuse, counted from 0, as in partial=0,2")
+    _only(act.items, ("name", "person", "kind"), "partial by items")
+    if not all(isinstance(pattern, str) for pattern in act.items.values()):
+        raise BadFault(f"items of partial is {act.items!r:.80}. Type {_MEMBERS['items'][1]}")
+
+
+def _check_times(act: Act) -> None:
+    # Written so that a number that is none, NaN, is refused as well.
+    if act.date_s is not None and not 0 <= act.date_s <= DAY:
+        raise BadFault(f"date_s is {act.date_s!r:.80}. Type {_MEMBERS['date_s'][1]}")
+    if act.hint not in HINTS:
+        raise BadFault(f"hint is {act.hint!r:.80}. Type one of {', '.join(HINTS)}")
+    if not (0 < act.rate <= 100_000 and 1 <= act.burst <= 100_000):
+        raise BadFault("a rate_limit has a rate above 0 and a burst of at least 1, both up to 100000. Type others")
+    if not (0 <= act.up_s <= DAY and 0 <= act.down_s <= DAY and act.up_s + act.down_s > 0):
+        raise BadFault(f"up_s and down_s of a flap are {_MEMBERS['up_s'][1]}. Type others")
 
 
 def _check_header(name: str, value: Any) -> None:
@@ -228,7 +289,7 @@ def _when(given: Any) -> When:
         return When()
     if not isinstance(given, dict) or given.get("mode", "always") not in MODES:
         raise BadFault(f'when.mode is one of {", ".join(MODES)}. Type: {{"mode": "first", "n": 2}}')
-    _only(given, ("mode", "n", "p", "seed"), "when")
+    _only(given, ("mode", "n", "p", "seed", "for_s"), "when")
     when = When(**given)
     if not isinstance(when.n, int) or when.n < 1:
         raise BadFault(f"when.n is {when.n!r:.80}. Type a whole number of at least 1")
@@ -236,6 +297,10 @@ def _when(given: Any) -> When:
         raise BadFault(f"when.p is {when.p!r:.80}. Type a chance between 0 and 1")
     if not isinstance(when.seed, int):
         raise BadFault(f"when.seed is {when.seed!r:.80}. Type a whole number")
+    if when.for_s is not None and not (
+        isinstance(when.for_s, int | float) and not isinstance(when.for_s, bool) and 0 < when.for_s <= DAY
+    ):
+        raise BadFault(f"when.for_s is {when.for_s!r:.80}. Type seconds, more than 0 and at most 86400")
     return when
 
 

@@ -36,7 +36,7 @@ class Doubt:
 
 
 def _read() -> dict[str, Doubt]:
-    text = files(__package__).joinpath("fidelity.toml").read_text("utf-8")
+    text = files("cio_middleware.sandbox").joinpath("fidelity.toml").read_text("utf-8")
     entries = tomllib.loads(text).items()
     return {key: Doubt(key, **{**said, "alternatives": tuple(said["alternatives"])}) for key, said in entries}
 
@@ -81,6 +81,12 @@ class Fidelity:
     retry_after_on_429: str = _value("retry_after_on_429")
     non_finite: Literal["refuse", "discard"] = _value("non_finite")
     millisecond_timestamps: Literal["accept", "refuse"] = _value("millisecond_timestamps")
+    write_key_pair: Literal["refuse", "accept"] = _value("write_key_pair")
+    pipelines_success: Literal["success", "empty"] = _value("pipelines_success")
+    pipelines_error: Literal["meta", "code"] = _value("pipelines_error")
+    pipelines_strict_batch: Literal["whole", "item"] = _value("pipelines_strict_batch")
+    pipelines_repeat: Literal["message_id", "stored"] = _value("pipelines_repeat")
+    pipelines_alias: Literal["merge", "ignore"] = _value("pipelines_alias")
     batch_items: int = _value("batch_items")
     json_depth: int = _value("json_depth")
 

@@ -35,6 +35,8 @@ def words(act: Act) -> str:
         if waits is None:
             return str(act.status)
         return f"{act.status}, wait {waits} s" if waits.isdecimal() else f"{act.status}, wait until {waits}"
+    if act.items:
+        return f"items with {', '.join(f'{name} {pattern}' for name, pattern in act.items.items())} refused"
     if act.type == "partial":
         return f"item {', '.join(str(index + 1) for index in act.indexes)} refused"
     if act.type == "reset":
@@ -43,6 +45,9 @@ def words(act: Act) -> str:
         "latency": f"+{act.ms:.0f} ms",
         "hang": "no answer",
         "ack_lost": "stored, reply lost",
+        "blackhole": "swallowed",
+        "flap": f"{act.status}, down for {act.down_s:g} s",
+        "rate_limit": f"{act.status}, over {act.rate:g}/s",
         "garbage": f"{act.status} from a proxy",
         "redirect": f"{act.status} to elsewhere",
     }

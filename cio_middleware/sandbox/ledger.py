@@ -100,10 +100,12 @@ class Ledger:
         count: Rows at most, and as many requests.
         weight: Bytes of them at most.
         names: Names that have counters of their own.
+        strict: Warnings make an event bad.
     """
 
-    def __init__(self, count: int | None, weight: int | None, names: int) -> None:
+    def __init__(self, count: int | None, weight: int | None, names: int, *, strict: bool = False) -> None:
         self._bounds = (count, weight)
+        self._strict = strict
         self._names = names
         self.rows = Rows(count, weight)
         self.requests: Ring[RequestRow] = Ring(count, weight)
@@ -151,7 +153,7 @@ class Ledger:
 
     def split(self, before: int) -> Ledger:
         """Move the rows before a number into a ledger of their own with what was counted of them."""
-        away = Ledger(*self._bounds, self._names)
+        away = Ledger(*self._bounds, self._names, strict=self._strict)
         for row, weight in self.rows.weighed():
             if row.seq >= before:
                 break
@@ -159,8 +161,8 @@ class Ledger:
             away.add(row, weight)
         return away
 
-    def rejoin(self, older: Ledger) -> None:
-        """Put back what `split` took away, except rows that were replaced meanwhile."""
+    def rejoin(self, older: Ledger) -> int:
+        """Put back what was taken away, except rows that were replaced meanwhile; return how many those were."""
         for seq in {seq for row in self.rows for seq in row.replaces}:
             older.drop(seq)
         rows, requests = self.rows.weighed(), list(self.requests)
@@ -179,6 +181,7 @@ class Ledger:
         for name, counts in older.names.items():
             self._counter(name).update(counts)
         self.tally.add(older.tally)
+        return len(older.rows)
 
     def counts(self) -> dict[str, object]:
         """Return the counters; they count everything since the last reset or clear, evicted rows too."""
@@ -194,7 +197,7 @@ class Ledger:
         }
 
     def _sum(self, *, good: bool) -> int:
-        return sum(self.verdicts[verdict] for verdict in Verdict if verdict.good is good)
+        return sum(self.verdicts[verdict] for verdict in Verdict if verdict.judged(strict=self._strict) is good)
 
 
 def _number(weighed: tuple[EventRow, int]) -> int:

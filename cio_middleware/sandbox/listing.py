@@ -61,7 +61,6 @@ class Filter:
             and self.kind in {None, row.kind}
             and self.verdict in {None, row.verdict}
             and self.good in {None, row.good}
-            and self.query.takes(row)
         )
 
 
@@ -139,7 +138,7 @@ def page(workspace: Workspace, wanted: Filter) -> dict[str, Any]:
     for row in workspace.events.newest_first():
         if row.seq <= wanted.since:
             break
-        if wanted.takes(row):
+        if wanted.takes(row) and wanted.query.takes(row):
             if len(items) == wanted.limit:
                 more = items[-1]["seq"] if items else None
                 break

@@ -26,15 +26,18 @@ class Operation:
     One thing that a caller wants done.
 
     Attributes:
-        api: ``track.v1`` or ``track.v2``.
+        api: ``track.v1``, ``track.v2``, ``pipelines`` or ``app``.
         subject: ``person``, ``object``, ``delivery``, ``form`` or ``segment``.
-        kind: The verb, in v2's words: ``identify``, ``event``, ``page``, ``merge`` and so on.
+        kind: The verb, in v2's words: ``identify``, ``event``, ``page``, ``merge`` and so on; ``send`` for the App API.
+        verb: The call as Pipelines names it, or the channel of a send.
         sent: The body or the item as parsed.
         size: Its bytes, as sent.
         identifiers: Who or what it is about, as sent; for v1 read from the path.
         attributes: `data` of a v1 event, `attributes` of a v2 item, the body of a v1 identify.
         attributes_size: Bytes of those, as sent.
-        timestamp: When it happened, as sent: v2's `timestamp`, or `_timestamp` of a v1 identify.
+        timestamp: When it happened, as sent: v2's `timestamp`, or `_timestamp` of a v1 identify; a Pipelines call's in
+            Unix seconds.
+        arrived: When it came, in Unix seconds, for the rules that count from there.
         batch_index: Its place in a batch.
     """
 
@@ -55,6 +58,8 @@ class Operation:
     secondary: Any = None
     relationships: Any = None
     ids: Any = None
+    verb: str = ""
+    arrived: float = 0.0
     batch_index: int | None = None
 
     @property

@@ -45,6 +45,16 @@ class Moment:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One change of an attribute: when in Unix seconds, by which row, and to what; None is its end."""
+
+    seq: int
+    at: float
+    name: str
+    value: Any
+
+
 @dataclass(slots=True, eq=False)
 class Person:
     """
@@ -57,6 +67,9 @@ class Person:
         moments: The newest of their timeline, as many as `People` keeps of each.
         changed_at: Unix seconds of the newest attribute change; an older one is skipped.
         linked_at: When its anonymous id was linked, in Unix seconds.
+        past: The newest changes of its attributes.
+        seen: Rows about it, of which so many were lost and so many stored with warnings.
+        last_seen: When the newest of them arrived, in Unix seconds; `last_verdict` is what became of it.
     """
 
     cio_id: str
@@ -70,6 +83,12 @@ class Person:
     merged: list[str] = field(default_factory=list)
     changed_at: float = float("-inf")
     linked_at: float | None = None
+    past: deque[Past] = field(default_factory=deque)
+    seen: int = 0
+    lost: int = 0
+    warned: int = 0
+    last_seen: float | None = None
+    last_verdict: str | None = None
 
     @property
     def key(self) -> str:
@@ -77,13 +96,43 @@ class Person:
         named = {**self.identifiers, "cio_id": self.cio_id} if self.identified else self.identifiers
         return next((named[kind] for kind in NAMED_BY if kind in named), self.cio_id)
 
-    def document(self) -> dict[str, Any]:
-        """Return the profile as it appears in the control API."""
+    def change(self, given: dict[str, Any], at: float, seq: int) -> None:
+        """Set attributes, and remember what each was; None and the empty text end one."""
+        for name, value in given.items():
+            value = None if value == "" else value  # noqa: PLW2901
+            if value == self.attributes.get(name) and type(value) is type(self.attributes.get(name)):
+                continue
+            self.past.append(Past(seq, at, name, value))
+            if value is None:
+                self.attributes.pop(name, None)
+            else:
+                self.attributes[name] = value
+
+    def met(self, verdict: str, at: float, *, again: bool, good: bool | None, warned: bool) -> None:
+        """Count a row about this person, unless it takes the place of one that was counted."""
+        self.seen = max(self.seen + (not again), 1)  # the attempt before may have named nobody yet
+        self.lost += good is False
+        self.warned += warned
+        self.last_seen, self.last_verdict = at, verdict
+
+    def line(self) -> dict[str, Any]:
+        """Return what a list of people shows."""
         return {
             "key": self.key,
             "cio_id": self.cio_id,
             "identified": self.identified,
             "identifiers": dict(self.identifiers),
+            "seen": self.seen,
+            "lost": self.lost,
+            "warned": self.warned,
+            "last_seen": self.last_seen,
+            "last_verdict": self.last_verdict,
+        }
+
+    def document(self) -> dict[str, Any]:
+        """Return the profile as it appears in the control API."""
+        return {
+            **self.line(),
             "attributes": dict(self.attributes),
             "devices": list(self.devices.values()),
             "relationships": list(self.relationships.values()),
@@ -109,6 +158,7 @@ class People:
         self._count = count
         self._moments = moments
         self._minted = 0
+        self._touched: set[str] = set()
         self.evicted = 0
 
     def __iter__(self) -> Iterator[Person]:
@@ -116,6 +166,11 @@ class People:
 
     def __len__(self) -> int:
         return sum(person.identified for person in self)
+
+    @property
+    def anybody(self) -> bool:
+        """True when there is a profile, of a stranger even, or an identifier that is suppressed."""
+        return bool(self._by_cio_id or self._suppressed)
 
     def adopt(self, person: Person) -> None:
         """
@@ -128,6 +183,7 @@ class People:
         if person.cio_id in self._by_cio_id or any(entry in self._index for entry in entries):
             raise ValueError(f"{person.key!r:.80} is there twice")
         person.moments = deque(person.moments, self._moments)
+        person.past = deque(person.past, self._moments)
         self._by_cio_id[person.cio_id] = person
         self._index.update(dict.fromkeys(entries, person))
         # Only what this sandbox gave is a number to go on from.
@@ -141,9 +197,15 @@ class People:
 
     def find(self, kind: str, value: str) -> Person | None:
         """Return the profile that an identifier leads to; an email is matched in any case."""
-        if kind == "cio_id":
-            return self._by_cio_id.get(value)
-        return self._index.get(_entry(kind, value))
+        person = self._by_cio_id.get(value) if kind == "cio_id" else self._index.get(_entry(kind, value))
+        if person is not None:
+            self._touched.add(person.cio_id)
+        return person
+
+    def take_touched(self) -> set[str]:
+        """Return the cio_ids of those who were looked up or met since the last time, and so may have changed."""
+        touched, self._touched = self._touched, set()
+        return touched
 
     def called(self, key: str) -> Person | None:
         """Return the profile that any kind of identifier with this value leads to."""
@@ -154,8 +216,13 @@ class People:
         person = self.find(kind, value)
         if person is None:
             self._minted += 1
-            person = Person(f"{_FIRST_CIO_ID + self._minted:08x}", moments=deque(maxlen=self._moments))
+            person = Person(
+                f"{_FIRST_CIO_ID + self._minted:08x}",
+                moments=deque(maxlen=self._moments),
+                past=deque(maxlen=self._moments),
+            )
             self._by_cio_id[person.cio_id] = person
+            self._touched.add(person.cio_id)
             self.claim(person, kind, value)
         return person
 
@@ -183,6 +250,10 @@ class People:
     def absorb(self, primary: Person, secondary: Person) -> None:
         """Move what the secondary has and the primary lacks, then delete the secondary."""
         primary.attributes = {**secondary.attributes, **primary.attributes}
+        past = sorted([*primary.past, *secondary.past], key=lambda change: change.seq)
+        primary.past = deque(past, primary.past.maxlen)
+        primary.seen, primary.lost = primary.seen + secondary.seen, primary.lost + secondary.lost
+        primary.warned += secondary.warned
         primary.devices = {**secondary.devices, **primary.devices}
         primary.relationships = {**secondary.relationships, **primary.relationships}
         primary.segments |= secondary.segments

@@ -51,23 +51,30 @@ def batch_items(text: str) -> list[str]:
     if not _is_json(text):
         return []
     items: list[str] = []
-    for key, start in _members(text):
+    for key, start, _ in _members(text):
         if key == "batch" and text[start] == "[":
             items = [text[begin:end] for begin, end in _elements(text, start)]  # of a repeated key the last one counts
     return items
 
 
-def _members(text: str) -> list[tuple[Any, int]]:
-    """Return each key of the outermost object, and where its value begins."""
+def batch_of(text: str, item: str) -> str:
+    """Return a batch as it was written, with this one item in it and nothing else changed."""
+    members = [(key, text[start:end]) for key, start, end in _members(text) if key != "batch"]
+    return "{" + ", ".join(f"{json.dumps(key)}: {value}" for key, value in [*members, ("batch", f"[{item}]")]) + "}"
+
+
+def _members(text: str) -> list[tuple[Any, int, int]]:
+    """Return each key of the outermost object, and where its value begins and ends."""
     at = _skip(text, 0)
-    members: list[tuple[Any, int]] = []
+    members: list[tuple[Any, int, int]] = []
     if text[at] != "{" or text[_skip(text, at + 1)] == "}":
         return members
     while text[at] != "}":
         key, at = _DECODER.raw_decode(text, _skip(text, at + 1))
         start = _skip(text, _skip(text, at) + 1)
-        members.append((key, start))
-        at = _skip(text, _DECODER.raw_decode(text, start)[1])
+        end = _DECODER.raw_decode(text, start)[1]
+        members.append((key, start, end))
+        at = _skip(text, end)
     return members
 
 

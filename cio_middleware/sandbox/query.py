@@ -80,17 +80,11 @@ class Query:
 
     terms: tuple[Term, ...] = ()
 
-    def takes(self, row: EventRow, context: Mapping[str, Any] | None = None) -> bool:
-        """
-        Return True when the row is one of those.
-
-        Args:
-            row: The row.
-            context: What is known of where it came from; None means what was sent with it.
-        """
+    def takes(self, row: EventRow) -> bool:
+        """Return True when the row is one of those."""
         if not self.terms:
             return True
-        known = context_of(row) if context is None else context
+        known = context_of(row)
         return all(term.takes(row, known) for term in self.terms)
 
     def counts(self, rows: Iterable[EventRow]) -> list[dict[str, Any]]:
@@ -128,7 +122,8 @@ def quoted(value: str) -> str:
 
 def context_of(row: EventRow) -> Mapping[str, Any]:
     """Return what is known of where a row came from; empty when nothing is."""
-    sent = row.data.get("context") if isinstance(row.data, dict) else None
+    holder = row.sent if row.api == "pipelines" else row.data
+    sent = holder.get("context") if isinstance(holder, dict) else None
     return {**(sent if isinstance(sent, dict) else {}), **(row.context or {})}
 
 

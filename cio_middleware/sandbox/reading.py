@@ -4,11 +4,12 @@ Read a request from ASGI into a `Call`, and leave its secrets behind.
 
 from __future__ import annotations
 
-import base64
-import re
+import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
+from cio_middleware.sandbox import access
+from cio_middleware.sandbox.credentials import fingerprint, is_secret
 from cio_middleware.sandbox.emulator import Call
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 BODY_BYTES = 1024 * 1024
 """The most that is read of a body. Twice what Customer.io takes, so that its own limit is what answers."""
 
-_SECRET = re.compile(r"authorization|cookie|token|secret|password|passwd|api-?key|credential", re.IGNORECASE)
-
 
 class TooLarge(Exception):
     """A body above `BODY_BYTES`; reading stopped where that was known."""
@@ -30,30 +29,46 @@ class Disconnected(Exception):
     """The client went away before its request was whole."""
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
+class TooSlow(Exception):
+    """A body that was not whole in time."""
+
+
+async def read_body(scope: Scope, receive: Receive, within: float) -> bytes:
     """
     Read a body, at most `BODY_BYTES` of it.
 
+    Args:
+        scope: The request.
+        receive: What brings the body.
+        within: Seconds in which it must be whole.
+
     Raises:
         TooLarge: as soon as the announced or the received length is above the cap.
+        TooSlow: when the time is up.
         Disconnected: when the client goes away first.
     """
-    return b"".join([part async for part in chunks(scope, receive, BODY_BYTES)])
+    return b"".join([part async for part in chunks(scope, receive, BODY_BYTES, within)])
 
 
-async def chunks(scope: Scope, receive: Receive, most: int) -> AsyncIterator[bytes]:
+async def chunks(scope: Scope, receive: Receive, most: int, within: float) -> AsyncIterator[bytes]:
     """
     Yield a body as it arrives.
 
     Raises:
         TooLarge: as soon as the announced or the received length is above `most`.
+        TooSlow: when it is not whole after `within` seconds.
         Disconnected: when the client goes away first.
     """
     if int(header(scope, "content-length") or 0) > most:  # the server lets nothing through that is no number
         raise TooLarge
     received = 0
+    deadline = asyncio.get_running_loop().time() + within
     while True:
-        message = await receive()
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError as error:
+            raise TooSlow from error
         if message["type"] == "http.disconnect":
             raise Disconnected
         body = message.get("body", b"")
@@ -68,7 +83,6 @@ async def chunks(scope: Scope, receive: Receive, most: int) -> AsyncIterator[byt
 def call_from(scope: Scope, body: bytes, now: float) -> Call:
     """Return the request as a value, without credentials."""
     query = scope["query_string"].decode("latin-1")
-    claimed, acceptable = credentials(header(scope, "authorization"))
     return Call(
         method=scope["method"],
         raw_path=scope["raw_path"],
@@ -76,40 +90,17 @@ def call_from(scope: Scope, body: bytes, now: float) -> Call:
         query_string=query,
         headers=kept_headers(scope),
         body=body,
-        site=claimed if acceptable else None,
-        claimed=claimed,
+        credentials=access.read(header(scope, "authorization")),
         origin=own_origin(scope),
         at=now,
+        key=fingerprint(header(scope, "authorization")),
     )
-
-
-def credentials(authorization: str | None) -> tuple[str | None, bool]:
-    """
-    Return the site id that Basic credentials name, and whether they are acceptable.
-
-    Any pair of a site id and a key is, except one with an empty half or with the site id ``invalid``.
-    """
-    scheme, _, encoded = (authorization or "").partition(" ")
-    if scheme.lower() != "basic":
-        return None, False
-    try:
-        # Customer.io's Go client sends the URL-safe alphabet, all others the standard one; both are in use.
-        decoded = base64.b64decode(encoded.strip().translate(str.maketrans("-_", "+/")), validate=True).decode()
-    except ValueError:  # no base64, not even ASCII, or no UTF-8 inside
-        return None, False
-    site, _, key = decoded.partition(":")
-    return site or None, bool(site and key and site != "invalid")
 
 
 def kept_headers(scope: Scope) -> tuple[tuple[str, str], ...]:
     """Return the headers that may be remembered."""
     pairs = ((name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"])
     return tuple((name, value) for name, value in pairs if not is_secret(name))
-
-
-def is_secret(name: str) -> bool:
-    """Return True for a header whose value may be a credential, by its name: it is never kept."""
-    return _SECRET.search(name) is not None
 
 
 def header(scope: Scope, name: str) -> str | None:

@@ -42,8 +42,10 @@ def document(value: Any, status: int = 200) -> Reply:
     return Reply(status, json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
 
 
-def refusal(api: str, status: int, findings: tuple[Finding, ...]) -> Reply:
-    """Return an error in the shape of the API that was called."""
+def refusal(api: str, status: int, findings: tuple[Finding, ...], shape: str = "meta") -> Reply:
+    """Return an error in the shape of the API that was called; `shape` is that of Pipelines."""
+    if api == "pipelines" and shape == "code":
+        return document({"code": findings[0].reason, "message": findings[0].message}, status)
     if api == "track.v2":
         errors = [
             {"reason": finding.reason, "field": finding.field, "message": finding.message} for finding in findings

@@ -37,6 +37,7 @@ class EventRow:
         attempts_log: The same attempts, each with when, where and how long.
         replaces: The rows of earlier attempts whose place this one took.
         size: Bytes of the item or the body.
+        strict: True where warnings make an event bad.
         sent: The item or the body as parsed.
         drop_reason: Why the client never sent it, in its own words.
         context: Where it came from and how far it got, as the client on this machine tells; None while it has not.
@@ -63,6 +64,7 @@ class EventRow:
     attempts_log: tuple[Attempt, ...] = ()
     replaces: tuple[int, ...] = ()
     size: int = 0
+    strict: bool = False
     sent: Any = None
     drop_reason: str | None = None
     context: Any = None
@@ -70,7 +72,7 @@ class EventRow:
     @property
     def good(self) -> bool | None:
         """True for what is stored, False for what is lost by mistake, None for what says nothing about the caller."""
-        return False if self.drop_reason in LOST else self.verdict.good
+        return False if self.drop_reason in LOST else self.verdict.judged(strict=self.strict)
 
     @property
     def headline(self) -> str:
@@ -89,7 +91,7 @@ class EventRow:
 
     def document(self) -> dict[str, Any]:
         """Return the row as it appears in the control API."""
-        row = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "sent"}
+        row = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in {"sent", "strict"}}
         row["good"] = self.good
         row["attempts"] = len(self.statuses)
         row["attempts_log"] = [attempt.document() for attempt in self.attempts_log[-SHOWN_ATTEMPTS:]]
@@ -112,6 +114,7 @@ class RequestRow:
         retry_after: The seconds that the answer asked to wait.
         reply_headers: What was answered, or would have been if no fault had cut the line; so `reply_body`, as far
             as it is kept.
+        key: By what its API key can be told: the last four characters and a hash, never the key.
         body: As received, decoded as UTF-8 as far as it goes.
         events: The numbers of its rows, first and last, when it has any.
         took_ms: Milliseconds from the end of the body to the decision.
@@ -135,6 +138,7 @@ class RequestRow:
     retry_after: float | None = None
     reply_headers: tuple[tuple[str, str], ...] = ()
     reply_body: str = ""
+    key: str | None = None
 
     @property
     def weight(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from cio_middleware.sandbox import checks
+from cio_middleware.sandbox import checks, pipelinerules, sends
 from cio_middleware.sandbox.verdicts import Finding
 
 if TYPE_CHECKING:
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 def objections(op: Operation, fidelity: Fidelity) -> tuple[Finding, ...]:
     """Return everything for which Customer.io would refuse the operation; empty when it would take it."""
+    if op.api == "pipelines":
+        return pipelinerules.objections(op, fidelity)
+    if op.api == "app":
+        return sends.objections(op, fidelity)
     if op.api == "track.v2":
         shape = tuple(_v2_shape(op))
         if shape:

@@ -1,5 +1,5 @@
 """
-Serve a sandbox: uvicorn in a thread with a loop of its own, on this machine only.
+Serve a sandbox: uvicorn in a thread with a loop of its own, on this machine only unless a token is asked for.
 
 Stopping is a power cut: every connection is reset, and nothing waits for a request in progress. The state
 stays, so that a start after it, on the same port, is the end of an outage.
@@ -12,12 +12,14 @@ import ipaddress
 import os
 import socket
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import uvicorn
 
 from cio_middleware.exceptions import ConfigurationError
 from cio_middleware.sandbox.app import build_app
+from cio_middleware.sandbox.guards import HEAD_BYTES
 from cio_middleware.sandbox.store import House, Workspaces
 from cio_middleware.sandbox.wire import CuttableProtocol, reset
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 START_SECONDS = 10.0
+MOST_AT_ONCE = 2000
+"""Connections and requests at once; one more is answered 503."""
 
 
 class SandboxServer:
@@ -35,13 +39,13 @@ class SandboxServer:
     A sandbox that listens.
 
     Args:
-        host: A loopback address or ``localhost``.
+        host: A loopback address or ``localhost``; any other address when `house` asks for a token.
         port: 0 takes a free one, and keeps it over `stop` and `start`.
         house: The rules of doubt, the capacity, the clock.
         environ: Where ``CUSTOMERIO_ENV`` is looked up.
 
     Raises:
-        ConfigurationError: in production, or for a host that others can reach.
+        ConfigurationError: in production, or without a token for a host that others can reach.
     """
 
     def __init__(
@@ -53,8 +57,9 @@ class SandboxServer:
         environ: Mapping[str, str] | None = None,
     ) -> None:
         refuse_production(os.environ if environ is None else environ)
-        refuse_others(host)
         self.workspaces = Workspaces(house)
+        if self.workspaces.house.access.token is None:
+            refuse_others(host)
         self._host = host
         self._port = port
         self._server: _Server | None = None
@@ -83,7 +88,7 @@ class SandboxServer:
             return
         listener = _bind(self._host, self._port)
         self._port = listener.getsockname()[1]
-        self._server = server = _Server(_config(build_app(self.workspaces)))
+        self._server = server = _Server(_config(build_app(self.workspaces), self.workspaces.house.patience))
         self._thread = threading.Thread(target=self._run, args=(server, listener), name="cio-sandbox", daemon=True)
         self._thread.start()
         if not server.ready.wait(START_SECONDS):
@@ -134,10 +139,10 @@ class _Server(uvicorn.Server):
                 reset(connection.transport)
 
 
-def _config(app: ASGIApp) -> uvicorn.Config:
+def _config(app: ASGIApp, patience: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=CuttableProtocol,
+        http=partial(CuttableProtocol, patience=patience),  # type: ignore[arg-type]  # it is called, and no more
         ws="none",
         lifespan="off",
         loop="asyncio",
@@ -147,6 +152,8 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         headers=[("x-cio-sandbox", "1")],  # by which a client of ours on this machine knows that nobody else listens
         timeout_graceful_shutdown=1,
         timeout_keep_alive=75,
+        h11_max_incomplete_event_size=HEAD_BYTES + 1024,  # above it a head that is not whole is refused; see `Guards`
+        limit_concurrency=MOST_AT_ONCE,
     )
 
 
@@ -178,7 +185,7 @@ def refuse_others(host: str) -> None:
     if not local:
         raise ConfigurationError(
             f"the sandbox listens on this machine only, and {host!r} would let others in.\n"
-            "  Use host 127.0.0.1, ::1 or localhost."
+            "  Use host 127.0.0.1, ::1 or localhost, or ask every call for a token: --token auto"
         )
 
 

@@ -74,22 +74,16 @@ def _same(value: Any) -> Any:
     return value
 
 
-def _number(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)  # JSON has no infinity
-
-
 _PLAIN: dict[Any, tuple[Callable[[Any], Any], str]] = {
     str: (_same, "a text"),
     int: (_same, "a whole number"),
     bool: (_same, "true or false"),
-    float: (_number, "a number"),
+    float: (_same, "a number"),
     NoneType: (_same, "null"),
 }
 
 
 def _checked(kind: Any, value: Any, path: str) -> Any:
-    if kind is float and value in {"inf", "-inf"}:
-        return float(value)
     fits = type(value) is kind or (kind is float and type(value) is int and abs(value) < 2**63)
     if not fits or (kind is int and abs(value) >= 2**63):
         raise refuse(value, path, _PLAIN[kind][1])
@@ -106,7 +100,7 @@ def _member(kind: type[Enum], value: Any, path: str) -> Any:
 def _json_types(hint: Any) -> set[type]:
     """The JSON types by which the alternatives of a union are told apart."""
     if hint in _PLAIN:
-        return {float, int, str} if hint is float else {hint}
+        return {float, int} if hint is float else {hint}
     if get_origin(hint) in {tuple, list, set, deque}:
         return {list}
     return {str} if isinstance(hint, type) and issubclass(hint, Enum) else {dict, list}
@@ -151,13 +145,19 @@ def _mapping(key: Shape, value: Shape) -> Shape:
     return Shape(lambda mapping: pairs.dump(mapping.items()), lambda given, path: dict(pairs.load(given, path)))
 
 
+def _infinite(value: Any) -> bool:
+    """JSON has no infinity; a member that is infinite is so by default, and left out."""
+    return isinstance(value, float) and not math.isfinite(value)
+
+
 def _record(kind: Any) -> Shape:
     hints = get_type_hints(kind)
     members = {field.name: shape(hints[field.name]) for field in fields(kind)}
     required = {field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
 
     def dump(value: Any) -> dict[str, Any]:
-        return {name: member.dump(getattr(value, name)) for name, member in members.items()}
+        known = ((name, member, getattr(value, name)) for name, member in members.items())
+        return {name: member.dump(found) for name, member, found in known if not _infinite(found)}
 
     def load(given: Any, path: str) -> Any:
         if not isinstance(given, dict):

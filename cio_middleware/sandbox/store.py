@@ -10,23 +10,27 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cio_middleware.sandbox.advice import Situation, advise, is_ulid
 from cio_middleware.sandbox.bell import Bell
 from cio_middleware.sandbox.changes import Changes
-from cio_middleware.sandbox.context import Contexts
+from cio_middleware.sandbox.clearing import Undo
+from cio_middleware.sandbox.contexts import Contexts
 from cio_middleware.sandbox.effects import Setting, apply
+from cio_middleware.sandbox.entrance import Access
 from cio_middleware.sandbox.faults import Faults
 from cio_middleware.sandbox.fidelity import Fidelity
 from cio_middleware.sandbox.jsontext import has_non_finite
 from cio_middleware.sandbox.ledger import Ledger, Rows
+from cio_middleware.sandbox.lessons import Lessons
 from cio_middleware.sandbox.operations import EVENT_KINDS
 from cio_middleware.sandbox.people import People
 from cio_middleware.sandbox.ring import Latest, Ring, trim
 from cio_middleware.sandbox.rows import EventRow, RequestRow
 from cio_middleware.sandbox.rules import objections
-from cio_middleware.sandbox.tries import Attempts, Tries, ulid
+from cio_middleware.sandbox.tries import Attempts, Tries, key_of, message, ulid
+from cio_middleware.sandbox.veil import Veil
 from cio_middleware.sandbox.verdicts import Finding, Verdict
 
 if TYPE_CHECKING:
@@ -67,14 +71,61 @@ class Capacity:
     workspaces: int = 1000
 
 
+class Keeper(Protocol):
+    """What keeps workspaces over a restart; see `archive.Archive`."""
+
+    def names(self) -> list[str]:
+        """Return the workspaces that are kept."""
+        ...
+
+    def load(self, workspace: Workspace) -> None:
+        """Bring back what is kept of a workspace."""
+        ...
+
+    def attach(self, workspace: Workspace) -> None:
+        """Keep a workspace as it is now and after each change."""
+        ...
+
+    def forget(self, name: str) -> None:
+        """Keep a workspace no longer."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what is kept."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class House:
-    """What all workspaces share: the rules of doubt, the capacity, the clock, and who is told of each row."""
+    """
+    What all workspaces share.
+
+    Attributes:
+        fidelity: The rules of doubt.
+        capacity: How much is kept.
+        clock: Unix seconds.
+        on_event: Who is told of each row.
+        access: Who may come in.
+        veil: What is masked in everything that is shown.
+        strict: Warnings make an event bad.
+        region: What `GET /api/v1/accounts/region` answers.
+        patience: Seconds in which the head of a request, and then its body, must be whole.
+        registry: The names of events that are known; None means that any is.
+        archive: Where all is kept over a restart; None keeps it in memory alone.
+    """
 
     fidelity: Fidelity = field(default_factory=Fidelity)
     capacity: Capacity = field(default_factory=Capacity)
     clock: Callable[[], float] = time.time
     on_event: Callable[[EventRow], None] | None = None
+    access: Access = field(default_factory=Access)
+    veil: Veil = field(default_factory=Veil)
+    strict: bool = False
+    region: str = "us"
+    patience: float = 30.0
+    monotonic: Callable[[], float] = time.monotonic
+    registry: frozenset[str] | None = None
+    archive: Keeper | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +158,10 @@ class Workspace:
         self.name = name
         self.changes = Changes(epoch, house.capacity.changes)
         self.seq = 0
-        self.faults = Faults()
+        self.faults = Faults(lambda: self.now)
         self.bell = Bell()
         self.frozen_at: float | None = None
+        self.undo = Undo(house.monotonic)
         self._house = house
         self._requests_numbered = 0
         self._empty()
@@ -118,8 +170,9 @@ class Workspace:
         capacity = self._house.capacity
         self.people = People(capacity.people, capacity.moments)
         self.objects: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
-        self.ledger = Ledger(capacity.events, capacity.size, capacity.names)
+        self.ledger = Ledger(capacity.events, capacity.size, capacity.names, strict=self._house.strict)
         self.contexts = Contexts(capacity.events or capacity.tries)
+        self._lessons = Lessons(self._house.registry)
         self._seen: Latest[str] = Latest(capacity.ids)
         self._attempts = Attempts(capacity.tries, capacity.statuses)
 
@@ -139,6 +192,11 @@ class Workspace:
         return self.ledger.requests
 
     @property
+    def now(self) -> float:
+        """The time in this workspace, in Unix seconds."""
+        return self._house.clock() if self.frozen_at is None else self.frozen_at
+
+    @property
     def memory(self) -> Memory:
         """Everything that a capture of this workspace holds."""
         return Memory(self.seq, self._requests_numbered, self.people, self.objects, self.ledger)
@@ -149,23 +207,39 @@ class Workspace:
         self.seq = max(self.seq, memory.seq)
         self._requests_numbered = max(self._requests_numbered, memory.requests_numbered)
         self.people, self.objects, self.ledger = memory.people, memory.objects, memory.ledger
+        trim(self.objects, self._house.capacity.people)
         for row in self.events:
             self.contexts.came(row)
-            if row.verdict.stored and row.kind in EVENT_KINDS and is_ulid(row.event_id):
-                self._seen.add(str(row.event_id).upper())
+        for known in map(self.known_by, self.events):
+            if known is not None:
+                self.saw(known)
         self.changes.begin_epoch()
         self.bell.ring()
+
+    def saw(self, known_by: str) -> None:
+        """Know a repeat of an event from now on by this."""
+        self._seen.add(known_by)
+
+    @staticmethod
+    def known_by(row: EventRow) -> str | None:
+        """Return what a repeat of the event of a row is known by; None for a row that stored none."""
+        if not row.verdict.stored or not row.event_id:
+            return None
+        if row.api == "pipelines":
+            return message(row.event_id)
+        return row.event_id.upper() if row.kind in EVENT_KINDS and is_ulid(row.event_id) else None
 
     def blank(self) -> Memory:
         """Return a memory with nothing in it, within the bounds of this house."""
         capacity = self._house.capacity
-        ledger = Ledger(capacity.events, capacity.size, capacity.names)
+        ledger = Ledger(capacity.events, capacity.size, capacity.names, strict=self._house.strict)
         return Memory(0, 0, People(capacity.people, capacity.moments), OrderedDict(), ledger)
 
     @property
     def empty(self) -> bool:
-        """True when nothing would be lost with it: no request came, no fault is set and nobody waits."""
-        return not self.ledger.requested and not len(self.events) and self.faults.none_set and not self.bell.awaited
+        """True when nothing would be lost with it: nothing is known, no fault is set and nobody waits."""
+        known = self.ledger.requested or len(self.events) or self.people.anybody or self.undo.waits
+        return not known and self.faults.none_set and not self.bell.awaited
 
     def request(self, name: str) -> RequestRow | None:
         """Return the request with this id, if it is kept."""
@@ -183,9 +257,35 @@ class Workspace:
         """
         self.frozen_at = None
         self.faults.clear()
+        self.undo = Undo(self._house.monotonic)
         self._empty()
         self.changes.begin_epoch()
         self.bell.ring()
+
+    def clear(self, before: int | None = None) -> tuple[int, str]:
+        """
+        Empty the ledger, and return how many rows it had and the token with which `put_back` undoes it.
+
+        Args:
+            before: Only the rows before this number; None means all, and the requests as well.
+        """
+        if before is None:
+            away, self.ledger = self.ledger, self.blank().ledger
+        else:
+            away = self.ledger.split(before)
+        self.changes.note("reset")
+        self.bell.ring()
+        return len(away.rows), self.undo.keep(away)
+
+    def put_back(self, token: str) -> int | None:
+        """Bring back what was cleared, before what came since; return its rows, or None when it is too late."""
+        away = self.undo.take(token)
+        if away is None:
+            return None
+        count = self.ledger.rejoin(away)
+        self.changes.note("reset")
+        self.bell.ring()
+        return count
 
     def refuse(self, op: Operation, finding: Finding, verdict: Verdict) -> Judgement:
         """Say no without looking: a fault answers, or the request was refused as a whole."""
@@ -206,8 +306,10 @@ class Workspace:
         if self._house.fidelity.non_finite == "discard" and has_non_finite(op.sent):
             return Judgement(op, self.seq, Verdict.IGNORED, self._named(op), (_NON_FINITE,))
         known_by = ulid(op)
-        if known_by in self._seen:
+        again = op.api != "pipelines" or self._house.fidelity.pipelines_repeat == "message_id"
+        if again and known_by in self._seen:
             return Judgement(op, self.seq, Verdict.DUPLICATE, self._named(op))
+        earlier = self._lessons.before(op, self.people)
         effect = apply(op, Setting(self.people, self.objects, self._house.fidelity, now, self.seq))
         self.people.trim()
         trim(self.objects, self._house.capacity.people)
@@ -215,9 +317,17 @@ class Workspace:
             return Judgement(op, self.seq, effect.verdict, effect.person, effect.findings)
         if known_by is not None:
             self._seen.add(known_by)
-        warnings = advise(Situation(op, now, effect.known))
+        key = key_of(op) if self._lessons.waits else None
+        person = None if effect.person is None else self.people.called(effect.person)
+        lesson = self._lessons.learn(op, earlier, person, now, key)
+        warnings = advise(Situation(op, now, effect.known, lesson))
         verdict = Verdict.ACCEPTED_BUT if warnings else Verdict.ACCEPTED
         return Judgement(op, self.seq, verdict, effect.person, (), warnings)
+
+    def refused(self, judgements: list[Judgement], at: float, wait: float | None) -> None:
+        """Remember that a fault refused these at a time, and how many seconds its answer asked to wait."""
+        for judged in judgements:
+            self._lessons.refused(key_of(judged.op), at, wait)
 
     def _named(self, op: Operation) -> str | None:
         if op.subject != "person" or not isinstance(op.identifiers, dict):
@@ -240,12 +350,17 @@ class Workspace:
         if request.fault is not None:
             self.changes.note("fault")  # its counters moved
         self.ledger.request(request)
+        self.undo.expire()
         self.bell.ring()
 
     def _keep(self, row: EventRow) -> None:
         self.ledger.add(row, row.size)
         self.contexts.came(row)
         self.changes.note("event", row.seq)
+        person = None if row.person is None else self.people.called(row.person)
+        if person is not None:
+            again, warned = bool(row.replaces), bool(row.warnings)
+            person.met(row.verdict, row.received_at, again=again, good=row.good, warned=warned)
         if self._house.on_event is not None:
             self._house.on_event(row)
 
@@ -294,6 +409,7 @@ class Workspace:
             attempts_log=tries.log,
             replaces=tries.replaced,
             size=op.size,
+            strict=self._house.strict,
             sent=op.sent,
             context=self.contexts.get(op.event_id if isinstance(op.event_id, str) else None),
         )
@@ -334,6 +450,14 @@ class Workspaces:
         self.opened = Bell()
         self._epoch = int(self.started_at * 1000)  # so that no cursor of an earlier start means anything now
         self._open: dict[str, Workspace] = {}
+        if self.house.archive is not None:
+            self._bring_back(self.house.archive)
+
+    def _bring_back(self, archive: Keeper) -> None:
+        for name in archive.names():
+            self._open[name] = Workspace(name, self.house, self._epoch)
+            archive.load(self._open[name])
+            archive.attach(self._open[name])
 
     def __iter__(self) -> Iterator[Workspace]:
         return iter(self._open.values())
@@ -353,8 +477,12 @@ class Workspaces:
             if unused is None:
                 raise Full(f"the sandbox has {len(self._open)} workspaces, one for each site id, and keeps no more")
             del self._open[unused.name]
+            if self.house.archive is not None:
+                self.house.archive.forget(unused.name)
         if workspace.name not in self._open:
             self._open[workspace.name] = workspace
+            if self.house.archive is not None:
+                self.house.archive.attach(workspace)
             self.opened.ring()
         return workspace
 

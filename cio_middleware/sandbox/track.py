@@ -5,16 +5,18 @@ The emulated endpoints as an ASGI app: read, plan, wait if told to, carry out, a
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from cio_middleware.sandbox import replies
 from cio_middleware.sandbox.answering import answer
-from cio_middleware.sandbox.emulator import Emulator
+from cio_middleware.sandbox.emulator import Call, Emulator
+from cio_middleware.sandbox.endpoints import api_of
 from cio_middleware.sandbox.faults import OK
 from cio_middleware.sandbox.guards import FULL, problem
-from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, call_from, read_body
-from cio_middleware.sandbox.store import Full
+from cio_middleware.sandbox.reading import BODY_BYTES, Disconnected, TooLarge, TooSlow, call_from, read_body
+from cio_middleware.sandbox.store import DEFAULT_WORKSPACE, Full
 from cio_middleware.sandbox.verdicts import Finding
 
 if TYPE_CHECKING:
@@ -24,23 +26,25 @@ if TYPE_CHECKING:
 
 
 class Track:
-    """Customer.io's Track API, version 1 and 2."""
+    """Customer.io's Track API, version 1 and 2, its Pipelines API, and the sends of its App API."""
 
     def __init__(self, workspaces: Workspaces) -> None:
         self._emulator = Emulator(workspaces)
         self._clock = workspaces.house.clock
+        self._patience = workspaces.house.patience
+        self._token = workspaces.house.access.token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
-            body = await read_body(scope, receive)
+            body = await read_body(scope, receive, self._patience)
         except Disconnected:
             return
-        except TooLarge:
-            await answer(_too_large(scope["path"]), OK, scope, receive, send)
+        except (TooLarge, TooSlow) as error:
+            await answer(_unread(scope["path"], error), OK, scope, receive, send)
             return
         try:
-            plan = self._emulator.plan(call_from(scope, body, self._clock()))
+            plan = self._emulator.plan(self._discreet(call_from(scope, body, self._clock())))
         except Full as full:
             refusal = problem(HTTPStatus.SERVICE_UNAVAILABLE, "CIO-SBX-007", str(full), FULL)
             await refusal(scope, receive, send)
@@ -53,10 +57,16 @@ class Track:
         reply = self._emulator.carry_out(plan)
         await answer(reply, plan.decision.act, scope, receive, send)
 
+    def _discreet(self, call: Call) -> Call:
+        """Let no workspace be called by the token that a Bearer brought."""
+        if call.credentials.name is None or call.credentials.name != self._token:
+            return call
+        return replace(call, credentials=replace(call.credentials, name=DEFAULT_WORKSPACE))
 
-def _too_large(path: str) -> replies.Reply:
-    api = "track.v2" if path.startswith("/api/v2/") else "track.v1"
-    reply = replies.refusal(
-        api, 413, (Finding("E-body-too-large", "invalid", "", f"the body is above {BODY_BYTES} bytes"),)
-    )
+
+def _unread(path: str, error: Exception) -> replies.Reply:
+    finding = Finding("E-body-too-large", "invalid", "", f"the body is above {BODY_BYTES} bytes")
+    if isinstance(error, TooSlow):
+        finding = Finding("E-body-too-slow", "invalid", "", "the body was not whole in time")
+    reply = replies.refusal(api_of(path), 408 if isinstance(error, TooSlow) else 413, (finding,))
     return replies.Reply(reply.status, reply.body, (*reply.headers, ("connection", "close")))

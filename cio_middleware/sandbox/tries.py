@@ -60,7 +60,7 @@ class Attempts:
 
     def follow(self, op: Operation, seq: int, verdict: Verdict, request: RequestRow, batch_size: int) -> Tries:
         """Add the attempt that `request` was, and return all there were and the rows that this one replaces."""
-        key = ulid(op) or _digest(op)
+        key = key_of(op)
         before = self._known.pop(key, Tries())
         log = (*before.log, _attempt(op, request, batch_size, before.log))[-self._each :]
         replaces = before.superseded[-self._each :]
@@ -71,8 +71,20 @@ class Attempts:
         return Tries(log, replaced=replaces)
 
 
+def key_of(op: Operation) -> str | bytes:
+    """Return what tells an operation when it comes again: what Customer.io knows it by, or else its bytes."""
+    return ulid(op) or _digest(op)
+
+
+def message(message_id: str) -> str:
+    """Return what a Pipelines call is known by, apart from the ULIDs of events."""
+    return f"messageId {message_id}"
+
+
 def ulid(op: Operation) -> str | None:
-    """Return what Customer.io knows a repeat of this event by, in capitals; None when it knows it by nothing."""
+    """Return what Customer.io knows a repeat of this event by; None when it knows it by nothing."""
+    if op.api == "pipelines":
+        return message(op.event_id) if isinstance(op.event_id, str) and op.event_id else None
     return op.event_id.upper() if op.is_event and is_ulid(op.event_id) else None
 
 

@@ -42,6 +42,10 @@ class Verdict(StrEnum):
             return None
         return self.stored
 
+    def judged(self, *, strict: bool) -> bool | None:
+        """Return `good`, except that under `strict` what was stored with warnings counts as bad."""
+        return False if strict and self is Verdict.ACCEPTED_BUT else self.good
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:

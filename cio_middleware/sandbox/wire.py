@@ -10,8 +10,9 @@ import logging
 import socket
 import struct
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cio_middleware.sandbox.lingering import LINGER_SECONDS
@@ -23,7 +24,17 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class CuttableProtocol(H11Protocol):
-    """Leave ``cut`` in the state of every request on this connection."""
+    """
+    Leave ``cut`` in the state of every request on this connection.
+
+    Args:
+        patience: Seconds in which the head of each request must be whole; whoever takes longer is cut off.
+    """
+
+    def __init__(self, *given: Any, patience: float, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self._patience = patience
+        self._late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the class above
         """Remember how to reset this connection."""
@@ -35,11 +46,42 @@ class CuttableProtocol(H11Protocol):
         self.access_log = False
         self.app_state = {**self.app_state, "cut": partial(reset, transport)}
         self._refused = False
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        self._late = self.loop.call_later(self._patience, self._give_up)
+
+    def _stop_waiting(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _give_up(self) -> None:
+        self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless what came was no HTTP; then the rest is thrown away."""
-        if not self._refused:
-            super().data_received(data)
+        if self._refused:
+            return
+        super().data_received(data)
+        self._watch_head()
+
+    def on_response_complete(self) -> None:
+        """Watch for the next request, whose head may have begun behind the one that was answered."""
+        super().on_response_complete()
+        self._watch_head()
+
+    def _watch_head(self) -> None:
+        begun = self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        if not begun:
+            self._stop_waiting()
+        elif self._late is None:
+            self._expect_head()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, and let its sender finish, who would otherwise see a reset and not the 400."""

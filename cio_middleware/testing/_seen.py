@@ -204,7 +204,8 @@ class SeenPerson:
         """Read one from the sandbox's JSON."""
         moments = item["events"]
         ids = [moment["event_id"] or f"#{moment['seq']}" for moment in moments]
-        return cls(**{**item, "events": ids, "event_names": [moment["name"] for moment in moments]})
+        values = {**item, "events": ids, "event_names": [moment["name"] for moment in moments]}
+        return cls(**{name: values[name] for name in cls.__slots__})
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,10 @@ def single(entry: Entry) -> Request:
         "data": item_.attributes,
     }
     field, value = next(iter(item_.identifiers.items()))
+    if field == "recipient":
+        # Somebody who is no person yet; the data says where the campaign's message goes (TRACK-SPEC, invite events).
+        data = msgspec.Raw(_values.splice(bytes(item_.attributes), b'"recipient":%b' % dump(value)))
+        return Request("/api/v1/events", "/api/v1/events", dump({**body, "data": data}))
     if field == "anonymous_id":
         return Request("/api/v1/events", "/api/v1/events", dump({**body, "anonymous_id": value}))
     # An identifier is one segment, so every reserved character is escaped (TRACK-SPEC, path parameters).

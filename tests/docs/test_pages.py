@@ -15,15 +15,24 @@ from cio_middleware.testing import Sandbox
 DOCS = Path(__file__).parents[2] / "docs"
 SYBIL = Sybil(parsers=[PythonCodeBlockParser()], path=str(DOCS))
 BLOCKS = {
-    "explanation/privacy.md": 1,
-    "how-to/deploy.md": 4,
+    "explanation/privacy.md": 2,
+    "how-to/automatic-events.md": 1,
+    "how-to/deploy.md": 5,
     "how-to/dead-letters.md": 4,
     "how-to/flask.md": 2,
+    "how-to/people.md": 7,
+    "how-to/spool.md": 2,
     "how-to/starlette.md": 7,
+    "how-to/typed-events.md": 2,
     "how-to/test-your-app.md": 4,
     "reference/differences.md": 1,
+    "reference/verbs.md": 1,
+    "reference/sandbox-stream.md": 1,
     "tutorials/first-event.md": 4,
 }
+
+ELSEWHERE = {"how-to/django.md"}
+"""Each block goes into a file of its own: `test_django.py` puts them there."""
 
 
 @pytest.fixture(name="surroundings")
@@ -54,7 +63,7 @@ def test_the_blocks_of_a_page_run(page, surroundings):
 
 
 def test_no_block_is_left_out():
-    """Every page with a Python block is in the table above."""
+    """Every page with a Python block is in the table above, or has a test of its own."""
     assert {
         str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if "```python" in page.read_text("utf-8")
-    } == set(BLOCKS)
+    } == set(BLOCKS) | ELSEWHERE

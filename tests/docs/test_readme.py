@@ -74,7 +74,7 @@ def test_an_example_works_in_an_empty_folder(framework, sandbox, tmp_path):
     command, path = SERVERS[framework]
 
     with serving(tmp_path, command, {**sandbox.settings, "flush_interval": "0.1"}) as url:
-        reply = httpx.post(url + path, trust_env=False)
+        reply = httpx.post(url + path, timeout=30, trust_env=False)
         event = sandbox.wait_for("order_placed", person="ada", data={"total": 42}, timeout=10)
 
     assert reply.text == "Thank you."
@@ -89,7 +89,7 @@ def test_an_event_that_waits_when_the_server_is_told_to_stop_is_delivered(framew
     command, path = SERVERS[framework]
 
     with serving(tmp_path, command, {**sandbox.settings, "flush_interval": "60"}) as url:
-        httpx.post(url + path, trust_env=False)
+        httpx.post(url + path, timeout=30, trust_env=False)
 
     assert sandbox.count("order_placed") == 1
 
@@ -100,7 +100,7 @@ def test_without_a_lifespan_uvicorn_loses_what_waits(sandbox, tmp_path):
     command, path = SERVERS["starlette"]
 
     with serving(tmp_path, [*command, "--lifespan", "off"], {**sandbox.settings, "flush_interval": "60"}) as url:
-        httpx.post(url + path, trust_env=False)
+        httpx.post(url + path, timeout=30, trust_env=False)
 
     assert sandbox.count("order_placed") == 0
     assert "| uvicorn with `--lifespan off` |" in (ROOT / "docs/explanation/delivery.md").read_text("utf-8")
@@ -113,7 +113,7 @@ def test_the_first_sight_of_the_sandbox_is_good(sandbox, tmp_path):
     (tmp_path / "shop.py").write_text(example("starlette"), "utf-8")
     command, path = SERVERS["starlette"]
     with serving(tmp_path, command, {**sandbox.settings, "flush_interval": "0.1"}) as url:
-        httpx.post(url + path, trust_env=False)
+        httpx.post(url + path, timeout=30, trust_env=False)
         sandbox.wait_for("order_placed", timeout=10)
 
     assert [(GLYPHS[event.verdict], event.kind, event.person) for event in sandbox.events()] == [
@@ -142,6 +142,6 @@ def test_the_variables_of_the_readme_are_settings():
     from cio_middleware import Settings
 
     names = set(re.findall(r"CUSTOMERIO_[A-Z_]+", README))
-    assert names == {"CUSTOMERIO_BASE_URL", "CUSTOMERIO_SITE_ID", "CUSTOMERIO_API_KEY"}
+    assert names == {f"CUSTOMERIO_{name}" for name in ("BASE_URL", "SITE_ID", "API_KEY", "QUEUE", "SPOOL_DIR")}
     read = Settings.from_env(dict.fromkeys(names, "http://127.0.0.1:8246"))
     assert read.base_url == read.site_id == "http://127.0.0.1:8246"

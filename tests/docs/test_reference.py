@@ -10,6 +10,7 @@ from decimal import Decimal
 from enum import Enum
 from ipaddress import ip_address
 from pathlib import Path, PurePosixPath
+from typing import get_args
 from uuid import UUID
 
 import pytest
@@ -18,7 +19,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from cio_middleware import Client, DropReason, InvalidEvent, Settings, _semconv, _values, configure, exceptions
-from cio_middleware.sandbox import query
+from cio_middleware.sandbox import changes, magic, query
+from cio_middleware.sandbox.faults import ACTS
 from docs import tables
 
 ROOT = Path(__file__).parents[2]
@@ -38,10 +40,19 @@ def code(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
 
-@pytest.mark.parametrize("path", tables.TABLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", tables.PAGES, ids=lambda path: path.stem)
 def test_a_table_that_follows_the_code_is_written_from_it(path):
-    """Every setting and every doubt is there, with its default and its meaning. If not: python docs/tables.py."""
-    assert path.read_text("utf-8") == tables.page(path)
+    """Every setting, verb and doubt is there, with what it takes and its meaning. If not: python docs/tables.py."""
+    page = path.read_text("utf-8")
+    assert page == tables.page(page)
+
+
+def test_every_method_of_a_client_is_among_the_verbs():
+    """A verb that is new cannot be forgotten: it is there by itself, or as the twin that is awaited."""
+    named = {cell[0].strip("`").partition("(")[0] for cell in rows("reference/verbs.md", "on a client")}
+    public = {name for name in dir(Client) if not name.startswith("_") and callable(getattr(Client, name))}
+    assert named >= {"track", "identify", "page", "flush", "close", "stats", "purge"}
+    assert public - named - {f"a{name}" for name in named} == tables.NOT_FOR_READERS
 
 
 def test_every_default_of_the_page_can_be_typed():
@@ -218,3 +229,17 @@ def test_every_term_of_the_filters_is_on_its_page():
     assert together
     for text in [*listed, together[1]]:
         assert query.parse(text, 0).terms
+
+
+def test_every_kind_of_frame_is_on_its_page():
+    """What the log of changes can hold, and what only a stream says."""
+    listed = [code(row[0])[0] for row in rows("reference/sandbox-stream.md", "event")]
+    assert sorted(listed) == sorted([*get_args(changes.Kind), "hello", "lag"])
+
+
+def test_every_fault_of_the_sandbox_is_on_its_page():
+    """Each act with all of its members, in the order of the code, and each magic person of the examples."""
+    page = {code(kind)[0]: ("type", *code(members)) for kind, members, _ in rows("reference/faults.md", "`do.type`")}
+    assert page == ACTS
+    text = (DOCS / "reference" / "faults.md").read_text("utf-8")
+    assert all(f"`{person}`" in text for person in magic.EXAMPLES)

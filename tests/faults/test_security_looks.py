@@ -37,13 +37,21 @@ ENVELOPE = cio_typing.Envelope(ULID, "event", "batch", 7, 1.0)
 ADA = cio.Identity(id=CANARY)
 
 
+class Bought(cio.EventType, name="bought"):
+    """A typed event."""
+
+    it: str
+
+
 def example(kind: type) -> Any:
     """One of each public class, filled with what must not be seen."""
     made: dict[type, Callable[[], Any]] = {
         cio.Call: lambda: cio.Call({"it": CANARY}, CANARY, LookupError(CANARY), 1.0),
+        cio.Catalog: lambda: cio.Catalog([Bought]),
         cio.Client: lambda: cio.Client(cio.Settings(site_id="site", api_key=KEY, enabled=False)),
         cio.DropReason: lambda: cio.DropReason.EXPIRED,
         cio.Event: lambda: cio.Event("page", ULID, CANARY, 1, f'{{"it":"{CANARY}"}}'.encode(), ADA, CANARY),
+        cio.EventType: lambda: Bought(it=CANARY),
         cio.Identity: lambda: ADA,
         cio.RequestCell: _cell,
         cio.Settings: lambda: cio.Settings(
@@ -142,6 +150,7 @@ def test_s01_nothing_writes_a_key_out(kind, write):
 # What may hold text that is not ours, and where such a field was looked at and holds none.
 SUSPECT = re.compile(r"\b(str|bytes|bytearray|Raw|Any|object|dict|Mapping|Sequence|Attributes|Persons?)\b")
 LOOKED_AT = {
+    "Change.attribute", "Change.event", "Change.text",  # of a tracking plan, which holds no event
     "Envelope.event_id", "Failure.error", "Metrics.component", "Outcome.base_url", "Outcome.error", "Overlay.owner",
     "Envelope.carrier", "Overlay.problem", "Parked.carrier", "Plan.name", "Plan.when", "Send.base_url",
     "Sender.base_url", "Settlement.base_url", "SpoolSettings.destination", "SpoolSettings.fsync", "SpoolSettings.path",

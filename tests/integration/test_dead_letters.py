@@ -44,6 +44,15 @@ def test_a_letter_says_why_and_when(make_client, sandbox, settings):
     assert json.loads(letter.item)["name"] == "step"
 
 
+def test_the_log_says_what_to_type_to_see_it(make_client, sandbox, settings, caplog):
+    """A line for the first of them names the event, and the attribute of the client that has the reason."""
+    client = make_client(**settings)
+    sandbox.faults.script(["partial=0", "ok*"])
+    event_id = client.track("step", person="ada")
+    assert client.flush(5)
+    assert f"Customer.io refused event {event_id}: client.dead_letters says why" in caplog.text
+
+
 def test_letters_are_listed_in_their_order_and_shown_by_their_number(refused):
     """The collection is what it seems to be; its repr tells no more than how many there are."""
     client, ids = refused

@@ -252,6 +252,32 @@ async def who(cell: RequestCell) -> int | None:
     return len(cell.source)
 
 
+class OrderPlaced(cio.EventType, name="order_placed"):
+    """A typed event."""
+
+    order_id: str
+    total: float
+    currency: str = "EUR"
+
+
+class UserAttributes(TypedDict, total=False):
+    """What this application knows of its users."""
+
+    email: str
+    plan: str
+
+
+def events_and_users_may_have_types(client: Client) -> None:
+    """Typed events, and a client that knows what users are made of."""
+    order = OrderPlaced(order_id="1", total=3)
+    assert_type(order.total, float)
+    assert_type(client.track(order, person="ada"), str | None)
+    assert_type(cio.track(order), str | None)
+    typed = Client[UserAttributes](catalog=cio.Catalog([OrderPlaced], mode="closed"))
+    typed.identify("ada", {"plan": "pro"})
+    client.identify("ada", {"anything": 1})
+
+
 def middlewares_are_made_as_frameworks_make_them(client: Client) -> None:
     """Middleware."""
     app = Starlette(middleware=[Middleware(CustomerIOMiddleware, client=client, person=who)])

@@ -104,6 +104,23 @@ def test_all_unreadable_variables_are_named_at_once():
     assert len(str(caught.value).splitlines()) == 2
 
 
+def test_a_variable_that_reads_but_is_wrong_is_named_with_those_that_do_not_read():
+    """Nobody corrects one kind of mistake to be told of the next kind: the second line is not kept for a restart."""
+    environ = {"CUSTOMERIO_MAX_AGE": "1h", "CUSTOMERIO_REGION": "mars", "CUSTOMERIO_BASE_URL": "nonsense"}
+    error = raised(lambda: Settings.from_env(environ, flush_at=0))
+    assert [line.split()[0] for line in str(error).splitlines()] == [
+        "CUSTOMERIO_MAX_AGE", "region", "flush_at", "base_url"
+    ]  # fmt: skip
+
+
+def test_a_misspelt_setting_leads_to_no_second_complaint():
+    """What only looks wrong since another name or word was misspelt is not told beside it."""
+    error = raised(lambda: Settings.from_env({}, queues="spool", spool_dir="/var/lib/shop/events"))
+    assert str(error) == "queues is not a setting. Did you mean queue?"
+    found = problems(queue="Spool", spool_dir="/var/lib/shop/events")
+    assert found == "queue is 'Spool': type one of memory, spool. Did you mean 'spool'?"
+
+
 @pytest.mark.parametrize(
     ("variable", "meant"),
     [
@@ -117,6 +134,20 @@ def test_an_unknown_variable_warns_with_the_nearest_known_one(variable, meant):
     with pytest.warns(UserWarning, match=f"{variable} is not a setting .* Did you mean {meant}") as caught:
         Settings.from_env({variable: CANARY})
     assert CANARY not in str(caught[0].message)
+
+
+@pytest.mark.parametrize(
+    "enter",
+    [Settings.from_env, Client.from_env, cio.configure, cio.get_client],
+    ids=["settings", "client", "configure", "get"],
+)
+def test_the_warning_is_about_the_line_of_the_application(enter, monkeypatch):
+    """Python prints the line that a warning is about: one of ours would tell the reader nothing."""
+    for name in ("SITE_ID", "API_KEY", "FLUSHAT"):
+        monkeypatch.setenv(f"CUSTOMERIO_{name}", "dev")
+    with pytest.warns(UserWarning, match="CUSTOMERIO_FLUSHAT is not a setting") as caught:
+        enter()
+    assert caught[0].filename == __file__
 
 
 def test_other_variables_are_no_concern_of_ours():
@@ -136,14 +167,17 @@ WRONG = {
     "region-near": ({"region": "EU"}, "Did you mean 'eu'?"),
     "region-long": ({"region": "euu"}, "Did you mean 'eu'?"),
     "queue": ({"queue": "memry"}, "queue is 'memry': type one of memory, spool. Did you mean 'memory'?"),
-    "spool": ({"queue": "spool"}, 'queue="spool" needs spool_dir: type a directory on a local disk'),
+    "spool": ({"queue": "spool"}, "needs spool_dir (CUSTOMERIO_SPOOL_DIR): type a directory on a local disk"),
     "spool-empty": ({"queue": "spool", "spool_dir": ""}, 'queue="spool" needs spool_dir'),
     "spool-number": ({"queue": "spool", "spool_dir": 5}, "spool_dir is a int: type a directory"),
     "spool-bytes": ({"queue": "spool", "spool_dir": b"/x"}, "spool_dir is a bytes: type a directory"),
     "spool-relative": ({"queue": "spool", "spool_dir": "events"}, "spool_dir is 'events', which is no absolute path"),
     "spool-home": ({"queue": "spool", "spool_dir": "~/events"}, "which is no absolute path"),
     "spool-nul": ({"queue": "spool", "spool_dir": "/a\0b"}, "which is no absolute path"),
-    "spool-dir-alone": ({"spool_dir": "/x"}, 'queue is not spool: type queue="spool", or leave spool_dir out'),
+    "spool-dir-alone": (
+        {"spool_dir": "/x"},
+        'queue is not spool: type queue="spool" (CUSTOMERIO_QUEUE=spool), or leave',
+    ),
     "spool-evicts": ({**SPOOL, "overflow": "drop_oldest"}, "overflow cannot be drop_oldest: type drop_newest"),
     "spool-blocks": ({**SPOOL, "overflow": "block"}, "overflow cannot be block: type drop_newest"),
     "spool-small": (

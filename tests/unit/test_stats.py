@@ -194,3 +194,10 @@ def test_reasons_are_words():
     assert f"{DropReason.QUEUE_FULL}" == "queue_full"
     assert len(set(DropReason)) == len(DropReason)
     assert all(str(reason).replace("_", "").isalpha() for reason in DropReason)
+
+
+def test_a_printed_reading_names_its_reasons_by_their_words():
+    """Whoever prints `stats()` reads the words of the documentation, and can type them back."""
+    ledger = filled()
+    ledger.drop(DropReason.NO_IDENTITY, 3)
+    assert "dropped={'no_identity': 3}" in repr(ledger.read())

@@ -473,6 +473,13 @@ def test_attributes_that_have_no_names_are_refused(source):
         _values.fields_of(source)
 
 
+@pytest.mark.parametrize("source", ["ada", 42], ids=repr)
+def test_an_id_in_the_place_of_attributes_is_told_where_it_belongs(source):
+    """`track("order_placed", "ada")` means a person, as other SDKs take it, so the message says how to name one."""
+    with pytest.raises(InvalidEvent, match=r"Who did it goes into person=\.$"):
+        _values.fields_of(source)
+
+
 def test_a_model_with_a_wrong_value_warns_nobody():
     """Pydantic would warn with the value in the text; a warning is an error here."""
     cart = Cart.model_construct(item_count="canary", token=pydantic.SecretStr("x"))

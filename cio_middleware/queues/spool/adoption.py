@@ -4,12 +4,13 @@ Take over what dead processes left: one of them at a time, found every few secon
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..._ids import Clock
-from ..._notices import Notices
+from ..._notices import Unsaid
 from . import format as layout
 from .drain import Drain
 from .files import Files
@@ -42,7 +43,7 @@ class Adopter:
         drain: Callable[[deque[Segment]], Drain],
         clock: Clock,
         dice: Callable[[], float],
-        notices: Notices,
+        unsaid: Unsaid,
     ) -> None:
         self._files = files
         self._house = house
@@ -51,7 +52,7 @@ class Adopter:
         self._drain = drain
         self._clock = clock
         self._dice = dice
-        self._notices = notices
+        self._unsaid = unsaid
         self._not_ours: dict[str, float] = {}
         self._next = 0.0
         self._orphans: Iterator[Owner] = iter(())
@@ -118,6 +119,8 @@ class Adopter:
                 owner.release()
                 raise
             if segments:
+                message = "what a process that ended has left in the spool is taken over: %d file(s)"
+                self._unsaid.trouble("spool adoption", owner.name, message, len(segments), level=logging.INFO)
                 return Orphan(owner, self._drain(segments))
             if ours and owner.is_bare:
                 owner.retire()
@@ -136,11 +139,11 @@ class Adopter:
             except layout.Unreadable:
                 if self._house.set_aside(name):
                     message = "a file of the spool is no segment, and is in quarantine"
-                    self._notices.trouble("spool files", "unreadable", message)
+                    self._unsaid.trouble("spool files", "unreadable", message)
             except layout.Later:
                 ours = False
                 message = "the spool holds events of a later version of this package, which are left alone"
-                self._notices.trouble("spool later", "later", message)
+                self._unsaid.trouble("spool later", "later", message)
             except FileNotFoundError:
                 continue  # its owner removed it before it died
             except OSError:
@@ -150,9 +153,10 @@ class Adopter:
                     found.append(segment)
                     continue
                 ours = False
-                self._notices.trouble(
+                self._unsaid.trouble(
                     "spool destination", "destination",
-                    "the spool holds events for another workspace or host: they are kept until a client of theirs runs",
+                    "the spool holds events for another workspace or host, captured under another site_id, region or"
+                    " base_url: they are kept until a client with those runs",
                 )  # fmt: skip
         # Not by name: what was copied after a failure of the disk is older than what was written meanwhile.
         return deque(sorted(found, key=lambda segment: segment.first)), ours

@@ -13,14 +13,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..._ids import Clock
-from ..._notices import Notices
+from ..._notices import Unsaid
 from ..._stats import DropReason
 from .files import Files
-from .house import House, Owner
+from .house import House, Owner, Use
 from .log import SEGMENT_BYTES, Log
 from .segment import NotKept, Segment
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FORBIDDEN = ", where this user may not write"
+_WHY = {errno.EACCES: _FORBIDDEN, errno.EPERM: _FORBIDDEN, errno.EROFS: ", on a disk that may only be read"}
 _AGAIN_SECONDS = 5.0
 """After how long a disk that failed is tried again."""
 _MEASURE_SECONDS = 1.0
@@ -55,7 +57,8 @@ class Disk:
     """
     Writes events, or says why not. Who calls `write`, `fails` or `leave` holds the queue's lock.
 
-    It never logs by itself, since a log's handler may wait for whoever waits for that lock: `speak` does.
+    It never logs by itself, since a log's handler may wait for whoever waits for that lock: `speak` does, also what
+    others left `unsaid`.
     """
 
     def __init__(
@@ -65,24 +68,28 @@ class Disk:
         files: Files,
         segments: deque[Segment],
         clock: Clock,
-        notices: Notices,
+        unsaid: Unsaid,
         new_name: Callable[[], str],
         opened: Callable[[House, Owner], None],
+        wake: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._files = files
         self._segments = segments
         self._clock = clock
-        self._notices = notices
         self._new_name = new_name
         self._opened = opened
+        self._wake = wake
         self._log: Log | None = None
         self._room = 0
+        self._use, self._bound = Use(), 0
         self._troubled = self.is_well_again = self._is_left = False
         self._again_at = self._measured_at = float("-inf")
-        self.unsaid: deque[Callable[[], None]] = deque()
+        self._unsaid = unsaid
         self._former: list[tuple[House, Log]] = []
         """Where the disk failed, as long as something waits there."""
+        self.is_freed = False
+        """Whether something was removed since the room was measured."""
         self.house: House | None = None
         self.fails_now = False
         """Whether the disk failed the last time that it was written to."""
@@ -95,7 +102,7 @@ class Disk:
         log = self._log
         if log is None or self.fails_now:
             return DropReason.SPOOL_FAILED
-        if size > self._room and now - self._measured_at >= _LATE_SECONDS:
+        if size > self._room and (self.is_freed or now - self._measured_at >= _LATE_SECONDS):
             self._measure()
         if size > self._room:
             # It may hold nothing but what is settled: a bound below its size would be reached once and for all.
@@ -154,12 +161,17 @@ class Disk:
         self.house = house
         self._log = Log(
             self._files, house, owner, settings.destination, segments=self._segments, fsync=settings.fsync,
-            segment_bytes=settings.segment_bytes,
+            segment_bytes=settings.segment_bytes, wake=self._wake,
         )  # fmt: skip
         self.fails_now = False
         self._measure()
         self._opened(house, owner)
         return True
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to say."""
+        return bool(self._unsaid) or self.is_well_again
 
     @property
     def is_open(self) -> bool:
@@ -215,12 +227,16 @@ class Disk:
         self._again_at = self._clock.monotonic() + _AGAIN_SECONDS
         name = errno.errorcode.get(error.errno or 0, type(error).__name__)
         then = "held in memory" if self._settings.held_events else "dropped"
-        message = "the spool cannot be written to (%s): events are %s until it can"
-        self.unsaid.append(lambda: self._notices.trouble("spool", "fails", message, name, then))
+        why = _WHY.get(error.errno or 0, "")
+        message = "the spool cannot be written to (%s): events are %s until it can. spool_dir is %s%s"
+        self._unsaid.trouble("spool", "fails", message, name, then, self._settings.path, why)
+
+    def give_up(self) -> None:
+        """Open nothing any more, before all is left."""
+        self._is_left = True
 
     def leave(self) -> None:
         """Close all files, for good. What is not settled is there for others."""
-        self._is_left = True
         for house, log in self._everywhere():
             log.close()
             house.close()
@@ -251,21 +267,24 @@ class Disk:
 
     def speak(self) -> None:
         """Say what there is to say. Nobody who calls this holds a lock."""
-        while self.unsaid:
-            try:
-                say = self.unsaid.popleft()
-            except IndexError:
-                return  # another thread says it
-            say()
+        self._unsaid.speak()
         if self.is_well_again and not self._troubled:
             self.is_well_again = False
-            self._notices.fine("spool", "the spool takes events again")
-            self._notices.fine("spool full", "the spool has room for new events again")
+            self._unsaid.fine("spool", "the spool takes events again")
+            self._unsaid.fine("spool full", "the spool has room for new events again")
 
     def _refuse(self) -> DropReason:
         self._troubled = True
-        message = "the spool or its disk is full: new events are dropped, those in it are still delivered"
-        self.unsaid.append(lambda: self._notices.trouble("spool full", "full", message))
+        use, mib = self._use, 1 << 20
+        if (use.dead + use.quarantine) * 2 > self._bound:
+            message = (
+                "the spool is full, mostly of dead letters (%.1f MiB) and of what is in its quarantine (%.1f MiB), "
+                "which stay until you remove them: new events are dropped, those in it are still delivered"
+            )
+            self._unsaid.trouble("spool full", "kept", message, use.dead / mib, use.quarantine / mib)
+        else:
+            message = "the spool or its disk is full: new events are dropped, those in it are still delivered"
+            self._unsaid.trouble("spool full", "full", message)
         return DropReason.QUEUE_FULL
 
     def _measure(self) -> None:
@@ -273,13 +292,16 @@ class Disk:
         if house is None:
             return
         self._measured_at = self._clock.monotonic()
+        self.is_freed = False
         room = self._settings.max_bytes
         # What cannot be measured bounds nothing: the disk itself says when it is full.
         with contextlib.suppress(OSError):
-            room -= house.used()
+            self._use = house.used()
+            room -= sum(self._use)
         with contextlib.suppress(OSError):
             room = min(room, house.free() - self._settings.min_free_bytes)
         self._room = max(0, room)
+        self._bound = sum(self._use) + self._room
 
 
 def _is_full(error: OSError) -> bool:

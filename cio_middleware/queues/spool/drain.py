@@ -74,6 +74,7 @@ class Drain:
         taken: Called with how many records were read.
         missing: Called with how many records of this process are gone.
         damaged: Called with the name, the place and the bytes of what could not be read.
+        freed: Called when a segment is removed.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Drain:
         taken: Callable[[int], None],
         missing: Callable[[int], None],
         damaged: Callable[[str, int, bytes], None],
+        freed: Callable[[], None],
     ) -> None:
         self._segments = segments
         self._window = window
@@ -94,6 +96,7 @@ class Drain:
         self._taken = taken
         self._missing = missing
         self._damaged = damaged
+        self._freed = freed
         self._settled: dict[Segment, dict[int, int]] = {}
         self._waiting_bytes = 0
         self.held: deque[Stored] = deque()
@@ -166,6 +169,7 @@ class Drain:
                 self._settled.pop(segment, None)
                 with contextlib.suppress(OSError):  # its ack says that all is settled, to whoever finds it
                     segment.remove()
+                    self._freed()
                 continue
             if segment.is_read or not reading:
                 self._rest(segment)

@@ -19,15 +19,24 @@ import re
 import stat
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from ...exceptions import ConfigurationError
 from .files import Files, is_network
-from .segment import is_plain
+from .segment import is_plain, write_all
 
 _SEGMENT = re.compile(r"([0-9]+-[0-9a-f]{16})\.([0-9]{8})\.seg")
 _CLAIMS = 10
 """How many adopters may be quicker than an owner at its own lock."""
 _LOCK = re.compile(r"([0-9]+-[0-9a-f]{16})\.lock")
+
+
+class Use(NamedTuple):
+    """Bytes of a spool: its segments, the dead letters, and what could not be read."""
+
+    live: int = 0
+    dead: int = 0
+    quarantine: int = 0
 
 
 class House:
@@ -118,15 +127,15 @@ class House:
             if self._locks(fd, f"{name}.lock"):
                 yield Owner(self._files, self, name, fd, sorted(found[name]))
 
-    def used(self) -> int:
+    def used(self) -> Use:
         """Bytes in all files of the spool."""
+        return Use(*(self._bytes_in(at) for at in (self.live, self.dead, self.quarantine)))
+
+    def _bytes_in(self, at: int) -> int:
         total = 0
-        for at in (self.live, self.dead, self.quarantine):
-            for name in {*self._files.names(at)}:
-                try:
-                    total += self._files.stat_at(name, at=at).st_size
-                except FileNotFoundError:
-                    continue
+        for name in {*self._files.names(at)}:
+            with contextlib.suppress(FileNotFoundError):
+                total += self._files.stat_at(name, at=at).st_size
         return total
 
     def free(self) -> int:
@@ -149,17 +158,27 @@ class House:
 
     def keep_aside(self, name: str, data: bytes) -> None:
         """Keep bytes that could not be read for whoever wants to look at them; a full disk loses them."""
-        try:
-            fd = self._files.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, at=self.quarantine)
-        except OSError:
-            return
-        try:
-            self._files.write(fd, data)
-        except OSError:
-            with contextlib.suppress(OSError):
-                self._files.unlink(name, at=self.quarantine)
-        finally:
-            self._files.close(fd)
+        with contextlib.suppress(OSError):
+            with contextlib.suppress(FileNotFoundError):
+                self._files.stat_at(name, at=self.quarantine)
+                return
+            # A kill in between must not leave a half of it under its name: whoever finds the damage again would take
+            # that for the whole.
+            fresh = f"{name}.new"
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            try:
+                fd = self._files.open(fresh, flags, at=self.quarantine)
+            except FileExistsError:  # of somebody who was killed here
+                self._files.unlink(fresh, at=self.quarantine)
+                fd = self._files.open(fresh, flags, at=self.quarantine)
+            try:
+                write_all(self._files, fd, data)
+                self._files.rename(fresh, name, at=self.quarantine, to_at=self.quarantine)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    self._files.unlink(fresh, at=self.quarantine)
+            finally:
+                self._files.close(fd)
 
     def set_aside(self, name: str) -> bool:
         """

@@ -13,14 +13,13 @@ import msgspec
 
 from ..._events import Envelope, Receipt
 from ..._ids import Clock
+from ..._locks import owned
 from ..._stats import DropReason, Ledger
 from . import format as layout
 from .disk import Disk, SpoolSettings
 from .drain import Drain, Stored, portable
-from .log import owned
 
 _PATIENCE_SECONDS = 0.05
-_CLOSE_SECONDS = 1.0
 _REMEMBERED = 8
 _dump = msgspec.json.encode
 
@@ -78,8 +77,10 @@ class Inlet:
 
     def defer(self, envelope: Envelope, item: bytes) -> Receipt:
         """Take an event that whoever writes next writes: its thread may not wait for that now."""
+        if self._closed:
+            return Receipt(reason=DropReason.CLOSED)
         self._late.append((envelope, item))
-        return Receipt()
+        return Receipt(late=True)
 
     @property
     def has_late(self) -> bool:
@@ -108,7 +109,7 @@ class Inlet:
 
     def holds(self, item: bytes) -> bool:
         """Whether this event is one of the last few that this thread put: a handler may have put others since."""
-        return any(each is item for each in self._mine.items)
+        return any(each is item for each in self._mine.items) or any(each is item for _, each in tuple(self._late))
 
     @contextmanager
     def alone(self) -> Iterator[bool]:
@@ -138,13 +139,13 @@ class Inlet:
         self._freed_events += len(held)
         self._freed_bytes += sum(held)
 
-    def close(self) -> int:
+    def close(self, patience: float) -> int:
         """Take no more. Returns how many events are lost that were only in memory."""
         with self.alone():
             pass  # what is late is written
         self._closed = True
         # With or without: at the worst, an event that is written right now is one that others deliver.
-        locked = self._lock.acquire(timeout=_CLOSE_SECONDS)
+        locked = self._lock.acquire(timeout=patience)
         late, self._late = self._late, deque()
         if locked:
             self._lock.release()

@@ -23,9 +23,14 @@ class Keeper:
 
     def after_fork(self) -> None:
         """The thread stayed with the parent."""
-        self._changed = threading.Condition()
+        # Held by this lock's own `with`: see the backend's `Bell`.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
-        self._stopped = False
+        self._is_woken = self._stopped = False
+        self._last: Callable[[], None] | None = None
+        self.ident: int | None = None
+        """The thread that looks after the spool: others may wait for it at any time, so it waits for no writer."""
 
     def start(self) -> None:
         """Start the thread, if it does not run; where there can be none, the queue does without."""
@@ -38,20 +43,48 @@ class Keeper:
         except RuntimeError:
             self._thread = None
 
-    def stop(self, timeout: float) -> None:
-        """Stop the thread, and wait for it as long as that."""
-        with self._changed:
-            self._stopped = True
+    def wake(self) -> None:
+        """Have the next tick now."""
+        with self._lock:
+            self._is_woken = True
             self._changed.notify_all()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout)
+
+    def stop(self, timeout: float, last: Callable[[], None] | None = None) -> None:
+        """
+        Stop the thread, which does this at its end, and wait for it as long as that.
+
+        Where no thread runs it is done here: there is nobody else.
+        """
+        with self._lock:
+            self._stopped = True
+            self._last = last or self._last
+            self._changed.notify_all()
+        thread = self._thread
+        if thread is None or not thread.is_alive() or thread is threading.current_thread():
+            self._end()
+        else:
+            thread.join(timeout)
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                until = self._clock.monotonic() + TICK_SECONDS
-                while not self._stopped and (left := until - self._clock.monotonic()) > 0:
-                    self._clock.wait(self._changed, left)
-                if self._stopped:
-                    return
-            self._tick()
+        self.ident = threading.get_ident()
+        try:
+            while self._wait():
+                self._tick()
+            self._end()
+        finally:
+            self.ident = None  # another thread may have the same one later
+
+    def _wait(self) -> bool:
+        """Wait for the next tick; False when there is none any more."""
+        with self._lock:
+            until = self._clock.monotonic() + TICK_SECONDS
+            while not self._stopped and not self._is_woken and (left := until - self._clock.monotonic()) > 0:
+                self._clock.wait(self._changed, left)
+            self._is_woken = False
+            return not self._stopped
+
+    def _end(self) -> None:
+        with self._lock:
+            last, self._last = self._last, None
+        if last is not None:
+            last()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import msgspec
 
@@ -49,11 +49,17 @@ class Letters(Collection[DeadLetter]):
         self._ledger = ledger
         self._clock = clock
         self._shelf: Shelf | None = None
+        self._reopen: Callable[[], House] | None = None
+        """How whoever looks after the end gets at the directory."""
         self.in_memory = DeadLetters(ledger, clock)
 
     def move_in(self, house: House | None) -> None:
         """From now on letters are in this house; None: nowhere."""
-        self._shelf = None if house is None else Shelf(self._files, self._clock, house, house.dead, _NAME)
+        self._shelf, self._reopen = None if house is None else self._shelf_in(house), None
+
+    def move_out(self, reopen: Callable[[], House]) -> None:
+        """The end: no letter comes any more, and nothing stays open; who looks opens the directory for as long."""
+        self._shelf, self._reopen = None, reopen
 
     def add(self, entry: Entry, why: Refusal) -> None:
         """Keep a pending event aside."""
@@ -74,14 +80,14 @@ class Letters(Collection[DeadLetter]):
         Raises:
             OSError: the disk does not allow it; all are still there.
         """
-        if self._shelf is None:
-            return self.in_memory.remove(event_ids, until=until)
 
         def is_gone(record: layout.Record) -> bool:
             letter = _letter(record)
             return letter is not None and is_meant(letter, event_ids, until)
 
-        return self._shelf.remove(is_gone) + self.in_memory.remove(event_ids, until=until)
+        with self._open() as shelf:
+            gone = 0 if shelf is None else shelf.remove(is_gone)
+        return gone + self.in_memory.remove(event_ids, until=until)
 
     def __iter__(self) -> Iterator[DeadLetter]:
         seen = set()
@@ -92,11 +98,22 @@ class Letters(Collection[DeadLetter]):
                 yield letter
 
     def _on_disk(self) -> Iterator[DeadLetter]:
-        if self._shelf is not None:
-            with contextlib.suppress(OSError):  # whoever looks at letters is shown those that can be read
-                for record, _ in self._shelf.records():
-                    if (letter := _letter(record)) is not None:
-                        yield letter
+        # Whoever looks at letters is shown those that can be read.
+        with contextlib.suppress(OSError), self._open() as shelf:
+            for record, _ in () if shelf is None else shelf.records():
+                if (letter := _letter(record)) is not None:
+                    yield letter
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[Shelf | None]:
+        if self._shelf is not None or self._reopen is None:
+            yield self._shelf
+            return
+        with contextlib.closing(self._reopen()) as house:
+            yield self._shelf_in(house)
+
+    def _shelf_in(self, house: House) -> Shelf:
+        return Shelf(self._files, self._clock, house, house.dead, _NAME)
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

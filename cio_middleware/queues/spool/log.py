@@ -9,24 +9,21 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
+from ..._locks import owned
 from .files import Files
 from .house import House, Owner
 from .segment import NotKept, Segment, held
 
 SEGMENT_BYTES = 4 * 1024 * 1024
 SEGMENT_SECONDS = 60.0
+_WAKES = 4
+"""How often the keeper is woken within one segment, where many events come at once."""
 _PATIENCE_SECONDS = 1.0
 """
 How long an append waits for another thread, at the beginning of a segment.
 
 That thread may be waiting for the append: in the middle of its work, what the garbage collector ends may capture.
 """
-
-
-def owned(lock: threading.RLock) -> Callable[[], bool]:
-    """Tells whether the thread that asks holds the lock, as a Condition asks it."""
-    ask: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]  # noqa: SLF001 - there is no other way to ask
-    return ask
 
 
 class Log:
@@ -47,12 +44,14 @@ class Log:
         segments: deque[Segment],
         fsync: str,
         segment_bytes: int,
+        wake: Callable[[], None],
     ) -> None:
         self._files = files
         self._house = house
         self._destination = destination
         self._fsync = fsync
-        self._segment_bytes = segment_bytes
+        self._segment_bytes = self._mark = segment_bytes
+        self._wake = wake
         self._number = 0
         self._spare: Segment | None = None
         self._since = 0.0
@@ -77,11 +76,11 @@ class Log:
         # In full here: each event pays for it.
         if (
             active is None
-            or active.size + len(record) > self._segment_bytes
+            or active.size + len(record) > self._mark
             or active.broken
             or (now - self._since > SEGMENT_SECONDS and active.count)
         ):
-            active = self._roll(now, wall)
+            active = self._next(len(record), now, wall)
         active.append(record)
 
     def commit(self) -> None:
@@ -202,6 +201,20 @@ class Log:
     def _mine(self) -> list[Segment]:
         return [segment for segment in list(self._segments) if self.holds(segment)]
 
+    def _next(self, size: int, now: float, wall: float) -> Segment:
+        """What to append to: another segment, or the same one, and the keeper is woken to sync what is in it so far."""
+        active = self._active
+        is_old = now - self._since > SEGMENT_SECONDS and active is not None and active.count
+        if active is None or active.broken or is_old or active.size + size > self._segment_bytes:
+            return self._roll(now, wall)
+        self._mark = self._mark_after(active.size + size)
+        self._wake()
+        return active
+
+    def _mark_after(self, size: int) -> int:
+        """Where to wake the keeper, so that little is left to be synced before the next segment is begun."""
+        return min(self._segment_bytes, size + self._segment_bytes // _WAKES)
+
     def _roll(self, now: float, wall: float) -> Segment:
         active = self._active
         if active is not None and self._fsync != "off":
@@ -219,6 +232,7 @@ class Log:
             active.sealed = True
         self._segments.append(fresh)
         self._active, self._since = fresh, now
+        self._mark = self._mark_after(fresh.size)
         return fresh
 
     def _create(self, wall: float) -> Segment:

@@ -22,8 +22,8 @@ class Outlet:
     """
     What a spool hands out. Its parts are the queue's, which makes them anew in a forked child.
 
-    `_reading` is the lock of whoever reads and settles, `_own` drains this process's segments, `_head` is as of the
-    latest settlement, and nothing unread was put before `_dry_at`.
+    `_reading` is the lock of whoever reads and settles, `_own` drains this process's segments, and nothing unread was
+    put before `_dry_at`.
     """
 
     _ledger: Ledger
@@ -41,7 +41,12 @@ class Outlet:
     _closing: bool
     _closed: bool
     _dry_at: float
-    _head: int
+    head: int
+    """
+    The place of the first event that is not settled; `tail` when all are. As of the latest reading or settlement.
+
+    No property that looks: a signal handler asks in the middle of whatever, and the reader may wait for just that.
+    """
 
     @property
     def front(self) -> Front | None:
@@ -54,6 +59,7 @@ class Outlet:
                 front = front._replace(events=front.events + self._inlet.depth - self._own.in_memory)
             elif self._inlet.depth == 0:
                 self._dry_at = self._clock.monotonic()
+            self.head = self._own.head
             orphan = self._orphan
             theirs = None if orphan is None else orphan.front()
         self._catch_up()
@@ -63,6 +69,11 @@ class Outlet:
 
     def lease(self, max_events: int, max_bytes: int) -> Lease | None:
         """Hand out the oldest events that may leave: this process's and an orphan's by turns."""
+        lease = self._next_lease(max_events, max_bytes)
+        self._catch_up()
+        return lease
+
+    def _next_lease(self, max_events: int, max_bytes: int) -> Lease | None:
         with self._reading:
             if self._closed:
                 return None
@@ -116,15 +127,19 @@ class Outlet:
                 return 0
             settled = drain.settle(lease, indexes)
             self._inlet.free(settled)
-            self._head = self._own.head
+            self.head = self._own.head
         self._catch_up()
         return len(settled)
 
     def _catch_up(self) -> None:
-        """Write what was captured in the middle of other work, which is over."""
-        if self._inlet.has_late and not self._reads_here():
+        """Write what was captured in the middle of other work, which is over, and say what was not said then."""
+        if self._reads_here():
+            return
+        if self._inlet.has_late:
             with self._inlet.alone():
                 pass  # it is written at the end
+        if self._disk.has_news:
+            self._disk.speak()
 
     @property
     def _orphan(self) -> Drain | None:
@@ -140,11 +155,3 @@ class Outlet:
         with self._reading:
             oldest = self._own.oldest
         return self._dry_at if oldest is None else oldest
-
-    @property
-    def head(self) -> int:
-        """The place of the first event that is not settled; `tail` when all are."""
-        if self._inlet.is_here or self._disk.is_here:
-            return self._head  # as of the latest settlement
-        with self._reading:
-            return self._own.head

@@ -18,12 +18,12 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from threading import get_ident
 
 from ..._events import Entry, Envelope, Receipt
 from ..._fork import WATCH
 from ..._ids import Clock
-from ..._notices import Notices
+from ..._locks import owned
+from ..._notices import Notices, Unsaid
 from ..._stats import DropReason, Ledger
 from ...typing import Lease
 from ..purges import Purge
@@ -36,12 +36,12 @@ from .house import House, Owner
 from .inlet import Inlet
 from .keeper import Keeper
 from .letters import Letters
-from .log import owned
 from .outlet import Outlet
 from .purged import SharedPurges
 from .segment import Segment
 
-_CLOSE_SECONDS = 1.0
+_CLOSE_SECONDS = 2.0
+"""How long to wait for the disk at the end, by default."""
 
 
 class SpoolQueue(Outlet):
@@ -53,8 +53,8 @@ class SpoolQueue(Outlet):
     may want the second in the middle of a write.
 
     A signal handler or a finalizer may also capture in the middle of reading, of a commit or of the keeper's work: who
-    writes may wait for just that, so such an event is written later. And it may ask for `head`, or close, in the middle
-    of a write or a commit, for which the reader may wait: it does not wait for the reader.
+    writes may wait for just that, so such an event is written later. And it may flush, or close, in the middle of
+    anything that the reader may wait for: it does not wait for the reader.
     """
 
     blocks = False
@@ -102,18 +102,17 @@ class SpoolQueue(Outlet):
         self._reads_here = owned(self._reading)
         self._segments: deque[Segment] = deque()
         self._adopter: Adopter | None = None
+        self._unsaid = Unsaid(self._notices)
         self._own = self._drain(self._segments, taken=lambda _: None)
         self._disk = Disk(
-            settings, files=self._files, segments=self._segments, clock=self._clock, notices=self._notices,
-            new_name=self._new_name, opened=self._moved_in,
+            settings, files=self._files, segments=self._segments, clock=self._clock, unsaid=self._unsaid,
+            new_name=self._new_name, opened=self._moved_in, wake=self._keeper.wake,
         )  # fmt: skip
         self._inlet = Inlet(settings, self._disk, self._own, ledger=self._ledger, clock=self._clock)
         self._leases: dict[Lease, Drain] = {}
         self._orphans_turn = False
         self._dry_at = self._clock.monotonic()
-        self._keeping: int | None = None
-        """The thread that is looking after the spool."""
-        self._head = 0
+        self.head = 0
         self._closing = self._closed = False
         self.kept = 0
         """Events that stay on disk, once the queue is closed."""
@@ -122,7 +121,7 @@ class SpoolQueue(Outlet):
         window = Window(self._settings.max_in_flight)
         return Drain(
             segments, window, room=self._settings.room, clock=self._clock, taken=taken, missing=self._missing,
-            damaged=self._damaged,
+            damaged=self._damaged, freed=self._freed,
         )  # fmt: skip
 
     def _moved_in(self, house: House, owner: Owner) -> None:
@@ -131,7 +130,7 @@ class SpoolQueue(Outlet):
         self._adopter = Adopter(
             self._files, house, owner, self._settings.destination,
             drain=lambda segments: self._drain(segments, taken=self._ledger.adopt),
-            clock=self._clock, dice=self._dice, notices=self._notices,
+            clock=self._clock, dice=self._dice, unsaid=self._unsaid,
         )  # fmt: skip
         self._letters.move_in(house)
         self._purges.hear(house)
@@ -139,17 +138,19 @@ class SpoolQueue(Outlet):
 
     # ----------------------------------------------------------------------------------------------------------- put
 
-    def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False) -> Receipt:
+    def put(self, envelope: Envelope, item: bytes, *, may_block: bool = False, may_wait: bool = True) -> Receipt:
         """Take an event, or say why not. One that is taken is written: the death of the process does not lose it."""
         del may_block
         if self._pid != os.getpid():  # a fork that Python was not told of: the files are the parent's
             WATCH.in_child()
-        if self._reads_here() or (self._always and self._disk.is_here) or self._keeping == get_ident():
+        # In the middle of what a writer may wait for.
+        is_at_work = self._reads_here() or self._keeper.ident == threading.get_ident()
+        if not may_wait or is_at_work or (self._always and self._disk.is_here):
             return self._inlet.defer(envelope, item)
         receipt = self._inlet.put(envelope, item)
         disk = self._disk
         # Not below a signal's handler in the middle of a put: that put speaks when it is done.
-        if (disk.unsaid or disk.is_well_again) and not self._inlet.is_writing:
+        if disk.has_news and not self._inlet.is_writing:
             disk.speak()
         if self._always and receipt.reason is None:
             self._commit()
@@ -237,42 +238,52 @@ class SpoolQueue(Outlet):
                 if adopter.current is None or not adopter.current.drain.out:
                     self._ledger.disown(adopter.release())
             self._own.tidy()
+            self.head = self._own.head
             self._disk.tidy()
             self._purges.hear(self._disk.house)
         self._disk.speak()
         return wait
 
-    def abandon(self, reason: DropReason) -> int:
+    def abandon(self, reason: DropReason, *, within: float = _CLOSE_SECONDS) -> int:
         """
         Take no more, and leave what is on disk to others. What was held in memory is given up.
 
-        Returns how many events are lost; `kept` says how many stay.
+        Returns how many events are lost; `kept` says how many stay. The keeper syncs and closes the files: where the
+        disk stalls, it is not waited for, and what it has not synced is as safe as after a kill.
         """
-        self._keeper.stop(_CLOSE_SECONDS)
-        # With or without: a reader may wait for a write in whose middle a signal handler closes.
-        locked = self._reading.acquire(timeout=_CLOSE_SECONDS)
+        until = self._clock.monotonic() + within
+        # With or without: a reader may wait for the disk, or for a write in whose middle a signal handler closes.
+        locked = self._reading.acquire(timeout=within)
         try:
             if self._closed:
                 return 0
             self._closed = True
-            lost = self._inlet.close()
+            lost = self._inlet.close(max(0.0, until - self._clock.monotonic()))
             self.kept = max(0, self._inlet.tail - self._own.done - lost)
             self._leases.clear()
-            if self._adopter is not None:
-                self._ledger.disown(self._adopter.release())
-            self._adopter = None
-            self._own.tidy()
-            self._letters.move_in(None)
-            self._disk.leave()
+            if self._disk.house is not None:
+                self._letters.move_out(lambda: House(self._files, self._settings.path))
+            self._disk.give_up()
         finally:
             if locked:
                 self._reading.release()
         if lost:
             self._ledger.drop(reason, lost)
+        self._keeper.stop(max(0.0, until - self._clock.monotonic()), self._leave)
+        self._catch_up()
         return lost
 
+    def _leave(self) -> None:
+        adopter, self._adopter = self._adopter, None
+        with contextlib.suppress(OSError):
+            if adopter is not None:
+                self._ledger.disown(adopter.release())
+        self._own.tidy()
+        with contextlib.suppress(OSError):
+            self._disk.leave()
+
     def _look_after(self) -> None:
-        self._keeping = threading.get_ident()
+        before, self._keeper.ident = self._keeper.ident, threading.get_ident()
         try:
             try:
                 self._disk.look_after()
@@ -285,7 +296,7 @@ class SpoolQueue(Outlet):
             what = type(error).__name__
             self._notices.trouble("spool keeper", what, "looking after the spool failed with %s; trying again", what)
         finally:
-            self._keeping = None
+            self._keeper.ident = before
         self._catch_up()
         self._disk.speak()
 
@@ -308,10 +319,13 @@ class SpoolQueue(Outlet):
     def _missing(self, records: int) -> None:
         self._ledger.drop(DropReason.QUARANTINED, records)
 
+    def _freed(self) -> None:
+        self._disk.is_freed = True
+
     def _damaged(self, name: str, start: int, data: bytes) -> None:
         if self._disk.house is not None:
             self._disk.house.keep_aside(f"{name}.{start}.bin", data)
-        self._notices.trouble("spool damage", "damage", "a part of the spool could not be read: it is in quarantine")
+        self._unsaid.trouble("spool damage", "damage", "a part of the spool could not be read: it is in quarantine")
 
 
 def _copy(old: Segment, disk: Disk, drain: Drain) -> None:

@@ -10,13 +10,14 @@ import contextlib
 import errno
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from ..._ids import Clock
 from . import format as layout
 from .files import Files
 from .house import House
-from .segment import is_plain, write_all
+from .segment import held, is_plain, write_all
 
 _CHUNK = 1024 * 1024
 _PATIENCE_SECONDS = 2.0
@@ -84,39 +85,51 @@ class Shelf:
     def remove(self, is_meant: Callable[[layout.Record], bool]) -> int:
         """Forget records. Returns how many; after an error all are still there."""
         with self._locked():
-            kept, gone = [], 0
-            for record, data in self.records():
-                if is_meant(record):
-                    gone += 1
-                else:
-                    kept.append(data)
-            if gone:
-                self._rewrite(kept)
-            return gone
+            # Twice through the file, a piece at a time: it may be larger than what fits the memory.
+            meant = Counter(is_meant(record) for record, _ in self.records())
+            if meant[True] and not meant[False]:
+                self._files.unlink(self._name, at=self._at)  # this much can be done on a full disk
+            elif meant[True]:
+                self._rewrite(is_meant)
+            return meant[True]
 
-    def _rewrite(self, records: list[bytes]) -> None:
-        if not records:
-            self._files.unlink(self._name, at=self._at)
-            return
+    def _rewrite(self, is_gone: Callable[[layout.Record], bool]) -> None:
         fresh = f"{self._name}.new"
         with contextlib.suppress(FileNotFoundError):
             self._files.unlink(fresh, at=self._at)
         fd = self._files.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, at=self._at)
         try:
-            write_all(self._files, fd, b"".join(records))
-            self._files.sync(fd)
+            self._copy(fd, is_gone)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._files.unlink(fresh, at=self._at)
+            raise
         finally:
             self._files.close(fd)
         self._files.rename(fresh, self._name, at=self._at, to_at=self._at)
         self._house.sync_names(self._at)
 
+    def _copy(self, fd: int, is_gone: Callable[[layout.Record], bool]) -> None:
+        """Write what stays, and sync it."""
+        pending = bytearray()
+        for record, data in self.records():
+            if not is_gone(record):
+                pending += data
+            if len(pending) >= _CHUNK:
+                write_all(self._files, fd, bytes(pending))
+                pending.clear()
+        if pending:
+            write_all(self._files, fd, bytes(pending))
+        self._files.sync(fd)
+
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold the lock of the directory; raises `TimeoutError` when somebody else does not let go of it."""
-        with self._here:
+        until = self._clock.monotonic() + _PATIENCE_SECONDS
+        # Nor is another thread waited for without end: a signal handler in its middle may want what this one has.
+        with held(self._here, _PATIENCE_SECONDS):
             fd = self._files.open(".", os.O_RDONLY | os.O_DIRECTORY, at=self._at)
             try:
-                until = self._clock.monotonic() + _PATIENCE_SECONDS
                 while not self._files.lock(fd):
                     if self._clock.monotonic() >= until:
                         raise TimeoutError(errno.ETIMEDOUT, "another process does not let go of the lock")

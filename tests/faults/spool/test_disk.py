@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -86,15 +87,20 @@ class Spooled:
     def after_a_crash(self) -> list[int]:
         """What is left for others, as if this process were gone."""
         self.sink.status = 503
-        self.queue.abandon(DropReason.SHUTDOWN_TIMEOUT)
-        again = Spooled(self.path, self.eventually)
-        try:
-            again.put(9999)
-            again.until(lambda: len(list((self.path / "v1").glob("*.lock"))) == 1, 1.0)
-            again.deliver()
-            return sorted(number for number in again.sink.numbers if number != 9999)
-        finally:
-            again.backend.close(1)
+        self.queue.abandon(DropReason.SHUTDOWN_TIMEOUT, within=30.0)
+        return left_in(self.path, self.eventually)
+
+
+def left_in(path: Path, eventually: Any) -> list[int]:
+    """What another process delivers of what is left there."""
+    again = Spooled(path, eventually)
+    try:
+        again.put(9999)
+        again.until(lambda: len(list((path / "v1").glob("*.lock"))) == 1, 1.0)
+        again.deliver()
+        return sorted(number for number in again.sink.numbers if number != 9999)
+    finally:
+        again.backend.close(1)
 
 
 @pytest.fixture(name="make_spooled")
@@ -355,7 +361,10 @@ def test_56_a_spool_that_cannot_be_made_costs_nothing(spooled, caplog, call, cod
     assert spooled.queue.is_degraded
     assert spooled.deliver() == list(range(8))
     said = [record.getMessage() for record in caplog.records if "spool" in record.getMessage()]
-    assert said == [f"the spool cannot be written to ({errno.errorcode[code]}): events are held in memory until it can"]
+    (line,) = said
+    begins = f"the spool cannot be written to ({errno.errorcode[code]}): events are held in memory until it can."
+    assert line.startswith(f"{begins} spool_dir is {spooled.path}")
+    assert line.endswith("may not write") is (code in {errno.EACCES, errno.EPERM})
     if (spooled.path / "v1").exists():
         # The worker may be in the middle of another attempt.
         spooled.eventually(lambda: not list((spooled.path / "v1").iterdir()))
@@ -513,3 +522,52 @@ def test_60_a_network_is_refused(tmp_path, kind):
 def test_60_a_local_disk_is_not(tmp_path, kind):
     """Local disks, a container's own layers and what cannot be told are fine."""
     check_path(OnNetwork(kind), str(tmp_path))
+
+
+# -------------------------------------------------------------------------------------------------------------- stalls
+
+
+class Stall:
+    """A disk that stands still at calls of one kind, once it is told to, until it is let go."""
+
+    def __init__(self) -> None:
+        self.call = ""
+        self.is_there, self._go_on = threading.Event(), threading.Event()
+
+    def __call__(self, name: str, call: Any, *arguments: Any, **options: Any) -> Any:
+        """Make a call, at once or later."""
+        if name == self.call:
+            self.is_there.set()
+            assert self._go_on.wait(30)
+        return call(*arguments, **options)
+
+    def let_go(self) -> None:
+        """Go on."""
+        self._go_on.set()
+
+
+@pytest.mark.parametrize("call", ["sync", "sync_directory", "unlink", "pwrite", "write", "close"])
+def test_52_close_keeps_its_deadline_on_a_disk_that_stalls(spool_dir, call, eventually):
+    """Whatever the disk is asked last: who closes waits no longer than he said, and nothing that waited is lost."""
+    stall, ledger = Stall(), Ledger()
+    sink = parts.MemorySink(200 if call in {"pwrite", "unlink"} else 503)
+    queue = parts.spool_queue(parts.settings(spool_dir), files=parts.Watched(stall), ledger=ledger)
+    backend = parts.backend_of(queue, sink, ledger=ledger)
+    stall.call = "" if call != "pwrite" else call
+    for number in range(10):
+        ledger.capture()
+        backend.emit(*parts.event(number))
+    stall.call = call
+    if call == "write":
+        threading.Thread(target=backend.emit, args=parts.event(10), daemon=True).start()
+    if call in {"pwrite", "write"}:
+        assert stall.is_there.wait(10)
+    started = time.monotonic()
+    backend.close(0.3)
+    took = time.monotonic() - started
+    stall.let_go()
+    assert took < 1.5
+    if call == "write":
+        ledger.capture()  # what was written late is others'
+    eventually(lambda: not [thread for thread in threading.enumerate() if thread.name == "cio_middleware spool"])
+    assert {*range(10)} <= {*sink.numbers, *left_in(spool_dir, eventually)}

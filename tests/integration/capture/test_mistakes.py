@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 
 import pytest
+from flask import Flask
+from starlette.applications import Starlette
+from werkzeug.local import LocalProxy
 
 import cio_middleware as cio
 from cio_middleware import asgi, wsgi
@@ -18,11 +22,55 @@ def test_the_asgi_middleware_in_a_wsgi_app_says_which_one_to_take(client):
         asyncio.run(wrapped({}, lambda *_: None))  # type: ignore[arg-type]
 
 
+def test_the_asgi_middleware_around_a_flask_app_says_so_when_it_is_made():
+    """A WSGI server awaits nothing, so the first request would be too late: it ends in `'coroutine' object`."""
+    with pytest.raises(TypeError, match=r"cio_middleware\.wsgi"):
+        asgi.CustomerIOMiddleware(Flask("shop").wsgi_app)  # type: ignore[arg-type]  # that is the mistake
+
+
+@pytest.mark.parametrize("app", [min, Starlette(), functools.partial(Starlette())], ids=["unknown", "app", "partial"])
+def test_whatever_else_can_be_called_is_taken(app):
+    """An application whose arguments Python cannot tell, or that takes three, is nobody's mistake."""
+    assert asgi.CustomerIOMiddleware(app).app is app
+
+
+def test_a_flask_app_in_the_place_of_its_wsgi_app_is_told_what_to_type(client):
+    """`app.wsgi_app = CustomerIOMiddleware(app)` calls itself for ever, and Python's own error would name no cause."""
+    app = Flask("shop")
+    app.wsgi_app = wsgi.CustomerIOMiddleware(app, client=client)  # type: ignore[method-assign]
+    with pytest.raises(TypeError, match=r"app\.wsgi_app = CustomerIOMiddleware\(app\.wsgi_app\)"):
+        app.test_client().get("/")
+
+
 async def test_the_wsgi_middleware_in_an_asgi_app_says_which_one_to_take(client):
     """The other way round, too."""
     wrapped = wsgi.CustomerIOMiddleware(lambda *_: [], client=client)
     with pytest.raises(TypeError, match=r"cio_middleware\.asgi"):
         await wrapped({"type": "http"}, None, None)  # type: ignore[misc, arg-type]
+
+
+@pytest.mark.parametrize("middleware", [asgi.CustomerIOMiddleware, wsgi.CustomerIOMiddleware], ids=["asgi", "wsgi"])
+def test_a_person_that_takes_no_argument_is_told_what_it_is_given(middleware, client):
+    """`person=lambda: current_user.id` would fail in each request; it is said once, when the middleware is made."""
+    with pytest.raises(cio.ConfigurationError, match=r"person= .* is given one RequestCell: type lambda cell: \.\.\."):
+        middleware(lambda *_: [], client=client, person=lambda: "ada")
+
+
+@pytest.mark.parametrize("name", ["attributes", "person"])
+def test_a_callable_of_a_decorator_that_takes_no_argument_is_told_what_it_is_given(client, name):
+    """The same for `@track_event`, at the line that decorates."""
+    with pytest.raises(cio.ConfigurationError, match=rf"{name}= .* is given one Call: type lambda call: \.\.\."):
+        cio.track_event("step", client=client, **{name: lambda: None})(len)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: LocalProxy(lambda: 1 / 0), lambda: max, lambda: lambda *_: "ada", lambda: lambda cell, of="": of],
+    ids=["proxy", "built-in", "any", "more"],
+)
+def test_a_person_whose_arguments_cannot_be_told_or_fit_is_taken(make, client):
+    """A proxy that fails outside of a request, a built-in function, and one that takes more are left alone."""
+    asgi.CustomerIOMiddleware(Starlette(), client=client, person=make())
 
 
 @pytest.mark.parametrize("failing", ["attributes", "person"])

@@ -197,7 +197,6 @@ BAD = {
     "a hostile object": lambda cell: Hostile(),
     "a hostile int": lambda cell: HostileInt(7),
     "an awaitable of an awaitable": awaits_nonsense,
-    "takes no argument": lambda: "ada",
 }
 
 

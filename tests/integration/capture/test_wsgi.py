@@ -474,6 +474,18 @@ def test_the_middleware_follows_the_default_client(make_client, environ, start):
     assert seen == [first, second]
 
 
+def test_the_first_request_takes_over_what_a_dead_process_left(make_client, sandbox, environ, start, tmp_path):
+    """With a spool: the request need capture nothing, and WSGI tells nobody that a server starts."""
+    spool = {"queue": "spool", "spool_dir": str(tmp_path / "spool")}
+    dead = make_client(**spool, flush_interval=60.0)
+    dead.track("step", person="ada")
+    dead.close(0)
+    client = make_client(**spool)
+    run(CustomerIOMiddleware(app_of([b"ok"]), client=client), environ, start)
+    sandbox.wait_for("step", person="ada")
+    assert client.stats().captured == 0
+
+
 # ----------------------------------------------------------------------------------------------------- Flask, for real
 
 

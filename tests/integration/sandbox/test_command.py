@@ -155,3 +155,22 @@ def test_a_line_about_advice_says_what_to_do():
 
     assert advised.endswith("200  total=42  nobody was identified. Identify before.")
     assert refused.endswith("400  name is too long")
+
+
+def test_a_registry_names_the_events_that_are_known(tmp_path, web):
+    """Another name is stored and printed with advice; a file that is not there is refused with what to write."""
+    names = tmp_path / "events.txt"
+    names.write_text("order_placed\n", "utf-8")
+    command = [*COMMAND, "sandbox", "--port", "0", "--registry", str(names)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        _, url = banner(process)
+        event = {"name": "order_plaecd", "id": "01ARZ3NDEKTSV4RRFFQ69G5FAV"}
+        web.put(f"{url}/api/v1/customers/ada", json={}, auth=("dev", "dev"))
+        web.post(f"{url}/api/v1/customers/ada/events", json=event, auth=("dev", "dev"))
+        assert process.stdout is not None
+        assert "the registry does not have it" in process.stdout.readline() + process.stdout.readline()
+        process.kill()
+
+    refused = run("sandbox", "--port", "0", "--registry", str(tmp_path / "gone.toml"))
+    assert refused.returncode == 3
+    assert 'Write: events = ["order_placed", "page_*"]' in refused.stderr

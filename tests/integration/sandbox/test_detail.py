@@ -19,6 +19,15 @@ V1 = "/api/v1/customers/ada/events"
 BATCH = "/api/v2/batch"
 
 
+class Bearer(httpx.Auth):
+    """Sign as the App API wants it."""
+
+    def auth_flow(self, request: httpx.Request) -> Any:
+        """Add the key."""
+        request.headers["Authorization"] = "Bearer dev"
+        yield request
+
+
 @pytest.fixture(name="sandbox")
 def _sandbox(own_sandbox: Sandbox) -> Sandbox:
     """A server of one's own, with the workspace whose credentials a copied curl has."""
@@ -100,17 +109,28 @@ CASES = [
     ("unknown-endpoint", "/api/v1/nowhere/../x", '{"name": "order"}'),
     ("batch-item", BATCH, '{"batch": [{"type": "person", "action": "identify", "identifiers": {"id": "ada"}, "attributes": {"plan": "pro"}}]}'),  # noqa: E501
     ("batch-item-refused", BATCH, '{"batch": [{"type": "person", "action": "event", "identifiers": {}, "name": "x"}]}'),
+    ("pipelines", "/v1/track", json.dumps({"userId": "ada", "event": "order", "messageId": "m1"})),
+    ("pipelines-lost", "/v1/track", json.dumps({"userId": "ada"})),
+    ("pipelines-batch", "/v1/batch", json.dumps({"context": {"ip": "::1"}, "batch": [{"type": "track", "userId": "ada", "event": "order"}]})),  # noqa: E501
+    ("send", "/v1/send/email", json.dumps({"to": "ada@example.com", "identifiers": {"id": "ada"}, "transactional_message_id": 3})),  # noqa: E501
     ("large", V1, json.dumps({"name": "order", "id": ULID, "data": {f"n{n}": "CIO\n" * 200 for n in range(110)}})),
 ]  # fmt: skip
+
+
+SIGNED: dict[str, dict[str, Any]] = {
+    "track": {"auth": ("dev", "")},
+    "batch": {"auth": ("dev", "")},
+    "send": {"auth": Bearer()},
+}
 
 
 @pytest.mark.parametrize(("path", "body"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_a_copied_curl_comes_to_the_same_verdict(sandbox, post, detail, path, body):
     """A real shell and a real curl send it again; what was stored is stored again, and is no repeat."""
-    post(path, body)
+    post(path, body, **SIGNED.get(path.split("/")[2 if path.startswith("/v1/") else 0], {}))
     first = detail(1)
     command = first["copy"]["curl"]
-    assert "-u dev:dev" in command
+    assert "-u dev:" in command or "Bearer dev'" in command
     assert "a-real-key" not in command
 
     ran = subprocess.run(["/bin/bash", "-c", command], capture_output=True, text=True, check=False, timeout=30)
@@ -153,9 +173,12 @@ def test_copied_tests_run_green(sandbox, post, detail, tmp_path):
     post("/api/v1/customers/eve/events", json.dumps({"name": "refunded", "id": ULID[:-1] + "X"}))
     post("/api/v1/events", json.dumps({"name": "seen", "anonymous_id": "visitor", "id": ULID[:-1] + "Y"}))
     post("/api/v1/customers/cio_03000001", "", "DELETE")
+    post("/v1/track", json.dumps({"userId": "ada", "event": "order", "messageId": "m1"}), auth=("dev", ""))
+    post("/v1/track", json.dumps({"userId": "ada"}), auth=("dev", ""))
+    post("/v1/send/email", json.dumps({"to": "a@b.co", "identifiers": {"id": "x"}, "body": "b"}), auth=Bearer())
 
     texts = [detail(row.seq)["copy"]["pytest"] for row in sandbox.events()]
-    assert len(texts) == 13
+    assert len(texts) == 16
     assert sum("cio.track(" in text for text in texts) >= 2, "\n".join(texts)
     for number, text in enumerate(texts):
         compile(text, f"copy {number}", "exec")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
 
+from cio_middleware.sandbox.faults import ACTS
 from cio_middleware.sandbox.fidelity import Fidelity
 from cio_middleware.sandbox.store import House
 from cio_middleware.testing import Sandbox
@@ -148,12 +152,114 @@ def test_a_page_of_html_with_a_200_stores_nothing(http, sandbox):
     assert sandbox.count("order") == 0
 
 
-def test_a_redirect_points_elsewhere_with_the_same_path(http, sandbox):
-    """307 asks for the same request at another base."""
-    sandbox.faults.script(["redirect=https://track-eu.test/"])
+@pytest.mark.parametrize(
+    ("step", "status"), [("redirect=https://track-eu.test/", 307), ("301;to=https://track-eu.test", 301)]
+)
+def test_a_redirect_points_elsewhere_with_the_same_path(http, sandbox, step, status):
+    """307 asks for the same request at another base, and a 301 lets a client turn it into a GET; no key goes along."""
+    sandbox.faults.script([step])
     reply = send(http)
-    assert (reply.status_code, reply.headers["location"]) == (307, "https://track-eu.test/api/v2/batch")
+    assert (reply.status_code, reply.headers["location"]) == (status, "https://track-eu.test/api/v2/batch")
     assert sandbox.count("order") == 0
+    assert "authorization" in reply.request.headers
+    assert reply.next_request is not None
+    assert reply.next_request.method == ("POST" if status == 307 else "GET")
+    assert "authorization" not in reply.next_request.headers
+
+
+SEEN: dict[str, tuple[dict[str, Any], Any, int]] = {
+    "hang": ({"type": "hang"}, httpx.ReadTimeout, 0),
+    "latency": ({"type": "latency", "ms": 1000}, httpx.ReadTimeout, 0),
+    "reset before": ({"type": "reset"}, httpx.ReadError, 0),
+    "reset after headers": ({"type": "reset", "at": "after_headers"}, httpx.ReadError, 1),
+    "reset in the body": ({"type": "reset", "at": "mid_body"}, httpx.ReadError, 1),
+    "ack_lost": ({"type": "ack_lost"}, httpx.ReadError, 1),
+    "status": ({"type": "status", "status": 503}, 503, 0),
+    "flap": ({"type": "flap", "up_s": 0, "down_s": 60}, 503, 0),
+    "rate_limit": ({"type": "rate_limit", "rate": 0.001, "burst": 1}, 429, 1),
+    "partial": ({"type": "partial", "indexes": [0]}, 207, 0),
+    "partial by name": ({"type": "partial", "items": {"name": "ord*", "person": "ada"}}, 207, 0),
+    "partial by another name": ({"type": "partial", "items": {"name": "ord*", "person": "bob"}}, 200, 1),
+    "blackhole": ({"type": "blackhole"}, 200, 0),
+    "garbage": ({"type": "garbage", "status": 502}, 502, 0),
+    "redirect": ({"type": "redirect", "status": 308, "to": "https://track-eu.test"}, 308, 0),
+    "ok": ({"type": "ok"}, 200, 1),
+}
+
+
+@pytest.mark.parametrize(("do", "expected", "stored"), SEEN.values(), ids=SEEN)
+def test_every_act_is_what_httpx_says_it_is(http, sandbox, do, expected, stored):
+    """On a real socket: an exception, or a status; and what of it was stored."""
+    sandbox.faults.rule(do=do)
+    if isinstance(expected, int):
+        if do["type"] == "rate_limit":
+            send(http)
+        assert send(http).status_code == expected
+    else:
+        with pytest.raises(expected):
+            http.post("/api/v2/batch", json=BATCH, timeout=0.2)
+    assert sandbox.count("order") == stored
+
+
+def test_every_act_is_in_the_table_above():
+    """One that is added without a line fails."""
+    assert {do["type"] for do, *_ in SEEN.values()} == set(ACTS)
+
+
+def test_a_black_hole_says_yes_and_keeps_nothing(http, sandbox):
+    """The answer is that of a success, and the rows say that they were swallowed."""
+    sandbox.faults.script(["blackhole"])
+    assert (send(http).status_code, send(http).text) == (200, "{}\n")
+    assert [(row.verdict, row.errors[0].code) for row in sandbox.bad] == [("ignored", "fault-blackhole")] * 2
+    assert sandbox.people["ada"].event_names == ["order", "page"]  # of the second time
+
+
+def test_an_answer_that_was_cut_off_is_no_json(http, sandbox):
+    """Its type says JSON, and a client that trusts it must not take it for an answer."""
+    sandbox.faults.script(["cut_json"])
+    reply = send(http)
+    assert (reply.status_code, reply.headers["content-type"]) == (200, "application/json")
+    with pytest.raises(ValueError, match="Unterminated string"):
+        reply.json()
+    assert sandbox.count("order") == 0
+
+
+def test_a_retry_after_may_be_a_date(http, sandbox):
+    """In the words of HTTP, so many seconds from the answer."""
+    sandbox.faults.script(["429;retry_date=30"])
+    reply = send(http)
+    wait = parsedate_to_datetime(reply.headers["retry-after"]).timestamp() - sandbox.requests()[0].received_at
+    assert 30 <= wait < 32
+
+
+def test_a_magic_person_needs_no_call_to_the_sandbox(http, sandbox):
+    """By v1, v2 and Pipelines, also as one of a batch; then all is as with anybody."""
+    path = f"/api/v1/customers/{quote('sandbox:429:1', safe='')}"
+    assert [http.put(path, json={}).status_code for _ in range(2)] == [429, 200]
+    item = {"type": "person", "action": "identify", "identifiers": {"id": "sandbox:500"}}
+    assert http.post("/api/v2/batch", json={"batch": [*BATCH["batch"], item]}).status_code == 500
+    with pytest.raises(httpx.ReadError):
+        http.post("/v1/identify", json={"userId": "sandbox:reset:1"}, auth=(sandbox.site_id, ""))
+    assert sandbox.requests()[-1].fault == "reset"
+    assert sandbox.people["sandbox:429:1"].identified
+
+
+def test_a_scenario_is_started_by_its_name_and_stopped(http, sandbox, web):
+    """The list says what each is and does, and which one runs."""
+    root, headers = f"{sandbox.url}/_sandbox/v1", {"X-Cio-Sandbox": "1", "X-Cio-Workspace": sandbox.site_id}
+    assert web.post(f"{root}/faults/scenarios/flaky-5%25", headers=headers).json()["name"] == "flaky-5%"
+    started = web.post(f"{root}/faults/scenarios/revoked-key", headers=headers)
+    assert started.json()["sentence"].startswith("The key is refused with 401")
+    assert send(http).status_code == 401
+
+    items = web.get(f"{root}/scenarios", headers=headers).json()["items"]
+    assert set(items[0]) == {"name", "sentence", "does", "rules", "running"}
+    assert [item["name"] for item in items if item["running"]] == ["revoked-key"]
+
+    assert web.delete(f"{root}/faults/scenarios", headers=headers).json()["rules"] == []
+    assert send(http).status_code == 200
+    unknown = web.post(f"{root}/faults/scenarios/storm", headers=headers)
+    assert (unknown.status_code, "Known: outage-30s" in unknown.text) == (404, True)
 
 
 @pytest.mark.parametrize("api", ["/api/v1/customers/ada/events", "/api/v2/entity"])

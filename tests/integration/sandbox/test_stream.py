@@ -99,6 +99,7 @@ def test_an_event_is_told_as_it_comes(sandbox, follow, track):
     assert "sent" not in row
     assert [(item["key"], item["gone"]) for item in person.data["items"]] == [("ada", False)]
     assert event.id == cursor(sandbox)
+    assert person.id is None, "who is cut off between the two has to get both again"
 
 
 def test_a_retry_tells_what_it_replaces(sandbox, follow, track):

@@ -167,7 +167,8 @@ def test_an_item_is_measured_as_sent(http):
     [
         ("POST", "/api/v1/customers/ada", 405, "Did you mean PUT (identify)"),
         ("POST", "/api/v2/bacth", 404, "Did you mean POST /api/v2/batch?"),
-        ("POST", "/v1/track", 404, "does not exist"),
+        ("POST", "/v1/trak", 404, "Did you mean POST /v1/track?"),
+        ("POST", "/v9/nothing/of/the/kind", 404, "does not exist"),
     ],
 )
 def test_a_call_that_does_not_exist_is_a_problem_with_a_hint(http, sandbox, method, path, status, hint):

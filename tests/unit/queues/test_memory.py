@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from functools import partial
 from zlib import crc32
 
 import pytest
@@ -42,10 +43,12 @@ class Filled:
             max_in_flight=max_in_flight,
         )
 
-    def put(self, name: object, size: int = 10, route: Route = "batch", *, may_block: bool = False) -> Receipt:
+    def put(
+        self, name: object, size: int = 10, route: Route = "batch", *, may_block: bool = False, may_wait: bool = True
+    ) -> Receipt:
         """Capture and put one event; a refusal is counted, as the client does."""
         self.ledger.capture()
-        receipt = self.queue.put(envelope(name, route), b"x" * size, may_block=may_block)
+        receipt = self.queue.put(envelope(name, route), b"x" * size, may_block=may_block, may_wait=may_wait)
         if receipt.reason is not None:
             self.ledger.drop(receipt.reason)
         return receipt
@@ -364,6 +367,43 @@ def test_48_an_interrupted_put_is_found_while_another_comes(interrupted):
 
     for at in range(1, try_at(0) + 1):
         try_at(at)
+
+
+def test_48_a_put_that_may_not_wait_waits_for_no_lock():
+    """It is taken aside while another thread has the queue; whoever comes next takes it, in its order."""
+    filled = Filled()
+    filled.put("a")
+    item = b"waits for nobody"
+    filled.ledger.capture()
+    with filled.queue._lock:
+        put = partial(filled.queue.put, envelope("b"), item, may_wait=False)
+        thread = threading.Thread(target=put, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+    assert filled.queue.holds(item)
+    assert filled.put("c").urgent  # the depth may have gone past the one that wakes the worker
+    assert filled.names(filled.lease(10)) == ["a", "b", "c"]
+    filled.put("d", may_wait=False)
+    front = filled.queue.front
+    assert front is not None
+    assert front.events == 1
+
+
+def test_48_what_is_taken_aside_has_one_end():
+    """It is refused where there is no room for it, and dropped where the queue is closed, or closes."""
+    filled = Filled(max_events=1)
+    for name in "ab":
+        filled.put(name, may_wait=False)
+    assert filled.queue.front is not None
+    assert filled.ledger.read().dropped == {DropReason.QUEUE_FULL: 1}
+    filled = Filled()
+    filled.put("a", may_wait=False)
+    assert filled.queue.abandon(DropReason.SHUTDOWN_TIMEOUT) == 1
+    filled.put("b", may_wait=False)
+    stats = filled.ledger.read()
+    assert stats.dropped == {DropReason.SHUTDOWN_TIMEOUT: 1, DropReason.CLOSED: 1}
+    assert (stats.pending, stats.balanced) == (0, True)
 
 
 class QueueModel(RuleBasedStateMachine):

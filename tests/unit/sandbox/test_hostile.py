@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cio_middleware.sandbox.access import Credentials
 from cio_middleware.sandbox.emulator import Call, Emulator
 from cio_middleware.sandbox.endpoints import ENDPOINTS
 from cio_middleware.sandbox.fidelity import Fidelity
+from cio_middleware.sandbox.pipelines import SEMANTIC, VERBS
 from cio_middleware.sandbox.store import House, Workspaces
 
 VOCABULARY = (
@@ -50,23 +52,51 @@ ITEMS = st.fixed_dictionaries(
     },
 )
 
+CALLS = st.fixed_dictionaries(
+    {"type": st.sampled_from([*sorted(VERBS), "event"]) | VALUES},
+    optional={
+        "userId": LEAVES,
+        "anonymousId": LEAVES | VALUES,
+        "previousId": LEAVES,
+        "groupId": LEAVES | VALUES,
+        "messageId": LEAVES,
+        "event": st.sampled_from(sorted(SEMANTIC)) | VALUES,
+        "name": VALUES,
+        "traits": VALUES | st.fixed_dictionaries({"email": VALUES, "object_type_id": VALUES}),
+        "properties": VALUES | st.fixed_dictionaries({"objectId": LEAVES, "metric": VALUES, "deliveryId": VALUES}),
+        "context": VALUES | st.fixed_dictionaries({"device": VALUES | st.fixed_dictionaries({"token": VALUES})}),
+        "timestamp": st.just("2027-01-01T00:00:00Z") | VALUES,
+        "identifiers": IDENTIFIERS,
+        "transactional_message_id": VALUES,
+        "to": VALUES,
+        "send_at": VALUES,
+    },
+)
+
+DEV = Credentials("basic", "dev", password=True)
+KEYS = {"pipelines": Credentials("basic", "dev"), "app": Credentials("bearer", "dev")}
+
 
 @pytest.mark.parametrize("non_finite", ["refuse", "discard"])
 @settings(max_examples=150)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(ENDPOINTS), st.sampled_from(["ada", "a%40b", "cio_03000001", "%ff", "%00"]), ITEMS),
+        st.tuples(
+            st.sampled_from(ENDPOINTS), st.sampled_from(["ada", "a%40b", "cio_03000001", "%ff", "%00"]), ITEMS | CALLS
+        ),
         max_size=6,
-    )
+    ),
+    st.sampled_from(["0", "1"]),
 )
-def test_nothing_that_is_sent_ends_in_an_error_of_the_sandbox(non_finite, calls):
+def test_nothing_that_is_sent_ends_in_an_error_of_the_sandbox(non_finite, calls, strict):
     """The answer is one of Customer.io's, and all that is shown of it is JSON."""
     workspaces = Workspaces(House(fidelity=Fidelity(non_finite=non_finite)))
     emulator = Emulator(workspaces)
     for endpoint, whom, item in calls:
         path = "/".join(whom if part.startswith("{") else part for part in endpoint.path.split("/"))
         body = json.dumps({"batch": [item]} if endpoint.name.endswith("batch") else item).encode()
-        call = Call(endpoint.method, path.encode(), {}, "", (), body, "dev", "dev", "http://sandbox", 1.0)
+        key, headers = KEYS.get(endpoint.api, DEV), (("x-strict-mode", strict),)
+        call = Call(endpoint.method, path.encode(), {}, "", headers, body, key, "http://sandbox", 1.0)
         reply = emulator.carry_out(emulator.plan(call))
         assert reply.status in {200, 204, 207, 400}
     for workspace in workspaces:
@@ -81,7 +111,7 @@ def test_a_number_that_is_not_finite_is_never_stored(number, choice, status, ver
     workspaces = Workspaces(House(fidelity=Fidelity(non_finite=choice)))
     emulator = Emulator(workspaces)
     body = f'{{"plan": [{number}]}}'.encode()
-    call = Call("PUT", b"/api/v1/customers/ada", {}, "", (), body, "dev", "dev", "http://sandbox", 1.0)
+    call = Call("PUT", b"/api/v1/customers/ada", {}, "", (), body, DEV, "http://sandbox", 1.0)
     assert emulator.carry_out(emulator.plan(call)).status == status
     emulator.carry_out(emulator.plan(replace(call, body=b'{"plan": "pro"}')))
 

@@ -201,7 +201,9 @@ def test_an_empty_answer_can_say_what_each_term_alone_finds():
         {"term": "is:ignored", "matches": 0},
         {"term": "-name:page", "matches": 2},
     ]
-    assert parse("trace:4b", NOW).takes(PLAIN, CONTEXT)
+    late = row(context=CONTEXT)
+    assert parse("trace:4b", NOW).takes(late)
+    assert parse("trace:4b", NOW).counts([PLAIN, late]) == [{"term": "trace:4b", "matches": 1}]
 
 
 # ------------------------------------------------------------------------------------------------- a naive oracle

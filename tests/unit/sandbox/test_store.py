@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from cio_middleware.sandbox.access import Credentials
 from cio_middleware.sandbox.emulator import Call, Emulator
 from cio_middleware.sandbox.faultspec import script
 from cio_middleware.sandbox.ledger import OTHER_NAMES
@@ -13,12 +14,24 @@ from cio_middleware.sandbox.store import Capacity, Full, House, Workspaces
 
 ULIDS = [f"01ARZ3NDEKTSV4RRFFQ69G5FA{last}" for last in "VWXYZ"]
 
+DEV = Credentials("basic", "dev", password=True)
+
 
 @pytest.fixture(name="post")
 def _post():
     def post(workspaces, path, body, site="dev"):
         """Send one call, and return the workspace."""
-        call = Call("POST", path.encode(), {}, "", (), body.encode(), site, site, "http://sandbox", 1.0)
+        call = Call(
+            "POST",
+            path.encode(),
+            {},
+            "",
+            (),
+            body.encode(),
+            Credentials("basic", site, password=True),
+            "http://sandbox",
+            1.0,
+        )
         plan = Emulator(workspaces).plan(call)
         Emulator(workspaces).carry_out(plan)
         return plan.workspace
@@ -121,7 +134,7 @@ def test_a_device_of_v1_is_known_by_its_id(token):
     workspaces = house()
     body = json.dumps({"device": {"id": "abc", "token": token, "platform": "ios"}})
     path = b"/api/v1/customers/ada/devices"
-    plan = Emulator(workspaces).plan(Call("PUT", path, {}, "", (), body.encode(), "dev", "dev", "http://sandbox", 1.0))
+    plan = Emulator(workspaces).plan(Call("PUT", path, {}, "", (), body.encode(), DEV, "http://sandbox", 1.0))
     assert Emulator(workspaces).carry_out(plan).status == 200
     person = plan.workspace.people.find("id", "ada")
     assert person is not None

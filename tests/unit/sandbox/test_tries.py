@@ -7,12 +7,15 @@ from dataclasses import replace
 
 import pytest
 
+from cio_middleware.sandbox.access import Credentials
 from cio_middleware.sandbox.emulator import Call, Emulator
 from cio_middleware.sandbox.faultspec import rule, script
 from cio_middleware.sandbox.store import Capacity, House, Workspaces
 
+DEV = Credentials("basic", "dev", password=True)
+
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
-CALL = Call("POST", b"/api/v1/customers/ada/events", {}, "", (), b"", "dev", "dev", "http://sandbox", 1000.0)
+CALL = Call("POST", b"/api/v1/customers/ada/events", {}, "", (), b"", DEV, "http://sandbox", 1000.0)
 
 
 @pytest.fixture(name="workspaces")

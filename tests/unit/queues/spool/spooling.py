@@ -57,9 +57,6 @@ class ByHand(Keeper):
     def start(self) -> None:
         """Not needed: the test calls `tick`."""
 
-    def stop(self, timeout: float) -> None:
-        """There is nothing to wait for."""
-
     @property
     def tick(self) -> Callable[[], None]:
         """What the thread would call."""
@@ -72,10 +69,18 @@ class Lines(logging.Logger):
     def __init__(self) -> None:
         super().__init__("spool")
         self.said: list[str] = []
+        """Those that are no mere information."""
+        self.records: list[logging.LogRecord] = []
 
     def handle(self, record: logging.LogRecord) -> None:
         """Keep a line."""
-        self.said.append(record.getMessage())
+        self.records.append(record)
+        if record.levelno > logging.INFO:
+            self.said.append(record.getMessage())
+
+    def records_about(self, word: str) -> list[logging.LogRecord]:
+        """All records with this word, information too."""
+        return [record for record in self.records if word in record.getMessage()]
 
     def about(self, word: str) -> list[str]:
         """The lines with this word."""
@@ -91,11 +96,12 @@ class Spool:
         clock: ManualClock | None = None,
         *,
         keeper: Callable[[Callable[[], None], Any], Keeper] = ByHand,
+        lines: Lines | None = None,
         **changes: Any,
     ) -> None:
         self.clock = clock or ManualClock()
         self.ledger = Ledger()
-        self.lines = Lines()
+        self.lines = lines or Lines()
         self.queue = SpoolQueue(
             settings(**changes), files=files, ledger=self.ledger, clock=self.clock,
             notices=Notices(self.clock, self.lines), dice=lambda: 0.5, new_name=new_name, keeper=keeper,

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import logging
 import struct
+import threading
 import zlib
+from collections.abc import Callable
 
 import pytest
 
 from cio_middleware.queues.spool import format as layout
 from tests.unit.queues.spool.fake_files import FakeFiles
-from tests.unit.queues.spool.spooling import ELSEWHERE, HERE, PATH, Spool, item, names, new_name
+from tests.unit.queues.spool.spooling import ELSEWHERE, HERE, PATH, Lines, Spool, item, names, new_name
 
 
 def left(*events: str, files: FakeFiles | None = None, **changes) -> FakeFiles:
@@ -147,6 +150,17 @@ def test_order_is_that_of_put_and_not_of_names():
     spool.put("e")
     files.die()
     assert heir(FakeFiles(files.machine)).drained() == list("abcde")
+
+
+def test_a_takeover_is_told_to_who_listens():
+    """One quiet line for each process that has ended, at INFO, so that a log can answer where events came from."""
+    files = left(*"ab")
+    spool = heir(files)
+    assert spool.drained() == list("ab")
+    (line,) = spool.lines.records_about("is taken over")
+    assert line.levelno == logging.INFO
+    assert line.getMessage() == "what a process that ended has left in the spool is taken over: 1 file(s)"
+    spool.close()
 
 
 # -------------------------------------------------------------------------------------------------- not ours to send
@@ -370,3 +384,40 @@ def test_names_are_never_used_again():
     for name in "ab":
         Spool(files.another()).put(name)
     assert len(segments(files)) == 2
+
+
+class Asking(Lines):
+    """A log whose handler waits for another thread that wants something of the spool."""
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        super().__init__()
+        self._ask = ask
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Ask, wait, and keep the line of whether there was an answer."""
+        thread = threading.Thread(target=self._ask, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive(), "the handler waits for a lock of whoever says the line"
+        super().handle(record)
+
+
+@pytest.mark.parametrize("what", ["another workspace's", "a later version's", "no segment", "damage"])
+def test_a_log_that_waits_for_another_thread_is_told_without_a_lock(what):
+    """What is found in the middle of reading is said after it: a handler of the log may wait for a reader."""
+    files = left("a", destination=ELSEWHERE if what == "another workspace's" else HERE)
+    (name,) = segments(files)
+    data = files.read(f"{PATH}/v1/{name}")
+    if what == "a later version's":
+        data = later(data)
+    elif what == "no segment":
+        data = b"GIF89a"
+    elif what == "damage":
+        data = data[:-1] + bytes([data[-1] ^ 1])
+    files.plant(f"{PATH}/v1/{name}", data)
+    lines = Asking(lambda: spool.queue.front)
+    spool = Spool(files, lines=lines)
+    spool.put("mine")
+    spool.drain()
+    assert len(lines.said) == 1
+    spool.close()

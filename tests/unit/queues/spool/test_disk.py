@@ -475,3 +475,45 @@ def test_an_event_is_the_same_whether_it_was_held_or_written():
     spool.put("d", 500)
     entries = {envelope.event_id: content for envelope, content in spool.drain()}
     assert entries == {"a": item("a"), "b": item("b"), "c": item("c", 500), "d": item("d", 500)}
+
+
+@pytest.mark.parametrize("where", ["dead/letters.seg", "quarantine/x.bin"])
+def test_54_a_spool_that_is_full_of_what_it_keeps_says_so(where):
+    """Dead letters and quarantine stay until somebody removes them, who must be told; else nobody would ever do it."""
+    files = FakeFiles()
+    spool = Spool(files, max_bytes=100_000)
+    spool.put("a")
+    files.plant(f"{PATH}/{where}", bytes(90_000))
+    spool.tick(1.0)
+    assert spool.put("b", 10_000).reason is DropReason.QUEUE_FULL
+    (line,) = spool.lines.said
+    assert "0.1 MiB" in line
+    assert "until you remove them" in line
+    assert ("dead letters (0.1" in line) == (where == "dead/letters.seg")
+
+
+def test_54_a_spool_that_is_full_of_events_names_nothing_else():
+    """What it keeps is the smaller part: to remove that would help little."""
+    files = FakeFiles()
+    spool = Spool(files, max_bytes=100_000)
+    spool.put("a")
+    files.plant(f"{PATH}/dead/letters.seg", bytes(20_000))
+    spool.tick(1.0)
+    while spool.put("b", 10_000).reason is None:
+        pass
+    (line,) = spool.lines.said
+    assert "dead letters" not in line
+
+
+def test_54_a_full_spool_that_is_drained_takes_events_at_once():
+    """What a delivery has removed is known to be free, before the keeper looks again."""
+    files = FakeFiles()
+    spool = Spool(files, segment_bytes=10_000)
+    spool.put("first")
+    files.machine.capacity = files.machine.used + 40_000
+    spool.tick(1.0)
+    while spool.put("a", 1000).reason is None:
+        pass
+    assert spool.deliver()
+    assert spool.queue.front is None
+    assert [spool.put("b", 1000).reason for _ in range(10)] == [None] * 10

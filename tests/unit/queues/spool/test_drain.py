@@ -460,7 +460,7 @@ def test_an_event_that_is_put_while_the_drain_looks_is_not_missing():
     missing: list[int] = []
     drain = Drain(
         deque([segment]), Window(1), room=1000, clock=ManualClock(), taken=lambda _: None, missing=missing.append,
-        damaged=lambda *_: None,
+        damaged=lambda *_: None, freed=lambda: None,
     )  # fmt: skip
     segment.after_look = lambda: segment.append(record)
     drain.tidy()

@@ -6,10 +6,12 @@ import base64
 import struct
 import zlib
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cio_middleware._events import Envelope
 from cio_middleware.queues.spool import format as layout
 from tests.unit.queues.spool.spooling import HERE
 
@@ -241,3 +243,13 @@ def test_the_first_record_is_known_from_the_page():
     assert layout.first(page) == 0
     assert layout.first(page + layout.record(7, b"{}", b"[]")[:10]) == 0
     assert layout.first(page + bytes(40)) == 0
+
+
+def test_what_an_envelope_holds_belongs_to_the_version():
+    """An older package reads what a newer one left: who adds to an envelope decides here whether it still can."""
+    required = [field.encode_name for field in msgspec.structs.fields(Envelope) if field.required]
+    optional = [field.encode_name for field in msgspec.structs.fields(Envelope) if not field.required]
+    assert {layout.VERSION: (required, optional)} == {
+        1: (["event_id", "kind", "route", "lane", "captured_at"], ["carrier", "nested"])
+    }
+    assert Envelope.__struct_config__.tag == layout.VERSION

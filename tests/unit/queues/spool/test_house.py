@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from cio_middleware.exceptions import ConfigurationError
 from cio_middleware.queues.spool.files import PosixFiles, is_network, kind_of
 from cio_middleware.queues.spool.house import House, Owner, check_path
 from cio_middleware.typing import Refusal
-from tests.unit.queues.spool.fake_files import FakeFiles
+from tests.unit.queues.spool.fake_files import Died, FakeFiles
 from tests.unit.queues.spool.spooling import PATH, Spool, new_name
 
 OWNER = "1-00000000000000aa"
@@ -185,9 +187,9 @@ def test_all_files_of_the_spool_are_counted_as_its_bytes():
     files.plant(f"{PATH}/v1/x", bytes(100))
     files.plant(f"{PATH}/dead/y", bytes(20))
     files.plant(f"{PATH}/quarantine/z", bytes(3))
-    assert house.used() == 123
+    assert house.used() == (100, 20, 3)
     files.fail("stat_at", errno.ENOENT, nth=1, times=1)
-    assert house.used() == 23
+    assert house.used() == (0, 20, 3)
 
 
 def test_what_is_kept_aside_is_kept_once():
@@ -202,6 +204,27 @@ def test_what_is_kept_aside_is_kept_once():
     files.fail("unlink", errno.EIO)
     house.keep_aside("c.bin", b"third")
     assert files.opened[-1].inode.is_directory
+
+
+@pytest.mark.parametrize("torn", [0.0, 0.5])
+def test_what_is_kept_aside_is_whole_although_its_process_is_killed(torn):
+    """Whoever finds the damage again keeps all of it, and nothing is left of the first attempt."""
+    calls = 0
+    for at in itertools.count(1):
+        files = FakeFiles()
+        house = House(files, PATH)
+        before = len(files.history)
+        files.die_at(at, torn)
+        with contextlib.suppress(Died):
+            house.keep_aside("a.bin", b"damaged bytes")
+        calls = len(files.history) - before
+        if calls < at:
+            break
+        other = files.another()
+        House(other, PATH).keep_aside("a.bin", b"damaged bytes")
+        assert other.listing(f"{PATH}/quarantine") == ["a.bin"]
+        assert other.read(f"{PATH}/quarantine/a.bin") == b"damaged bytes"
+    assert calls >= 4
 
 
 # --------------------------------------------------------------------------------------------------- the real one

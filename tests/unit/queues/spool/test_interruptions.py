@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from cio_middleware._events import Entry
+from cio_middleware._stats import DropReason
+from cio_middleware.typing import Refusal
 from tests.unit.queues.spool.fake_files import FakeFiles
 from tests.unit.queues.spool.spooling import Spool, envelope, item
 
@@ -158,7 +160,7 @@ def test_an_exception_while_what_is_late_is_written_holds_up_nobody():
 
     files.before["write"] = handler
     with pytest.raises(KeyboardInterrupt):
-        spool.queue._inlet.close()
+        spool.queue._inlet.close(1.0)
     assert ended(run(lambda: spool.put("b")))
 
 
@@ -182,3 +184,46 @@ def test_a_handler_in_a_sync_does_not_wait_for_a_reader(ask, fsync):
     assert ended(run(lambda: spool.put("b")))
     assert answers == [0]
     assert ended(*readers)
+
+
+def test_a_handler_among_the_dead_letters_does_not_wait_for_a_reader():
+    """Who flushes in the middle of a removal of letters does not wait for a reader that has one to add to them."""
+    files = FakeFiles()
+    spool = Spool(files)
+    for name in "abc":
+        spool.put(name)
+    lease = spool.lease()
+    for index in (0, 1):
+        spool.queue.dead_letter(lease, index, Refusal("why"))
+    readers = []
+
+    def handler() -> None:
+        readers.append(run(lambda: spool.queue.dead_letter(lease, 2, Refusal("why"))))
+        while spool.queue._reading.acquire(blocking=False):
+            spool.queue._reading.release()
+        assert spool.queue.head == 2
+
+    in_the_middle(files, "rename", handler)
+    assert ended(run(lambda: spool.queue.dead_letters.remove({"a"})))
+    assert ended(*readers)
+    assert [letter.envelope.event_id for letter in spool.queue.dead_letters] == ["b", "c"]
+
+
+def test_a_put_that_may_not_wait_does_not_wait_for_a_writer():
+    """Its thread has a lock that the writer may want; the writer writes it, and after the end it is refused."""
+    files = FakeFiles()
+    spool = Spool(files)
+    spool.put("a")
+    writing = Held(files, "write")
+    writer = run(lambda: spool.put("b"))
+    assert writing.is_there.wait(SECONDS)
+    spool.ledger.capture()
+    late = entry("late")
+    assert spool.queue.put(*late, may_wait=False).late
+    assert spool.queue.holds(late[1])
+    writing.let_go()
+    assert ended(writer)
+    assert spool.drained() == ["a", "b", "late"]
+    spool.close()
+    assert spool.queue.put(*entry("too late"), may_wait=False).reason is DropReason.CLOSED
+    assert spool.ledger.read().balanced

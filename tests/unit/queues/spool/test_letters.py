@@ -121,6 +121,26 @@ def test_a_removal_is_all_or_nothing():
         assert box.names == list("ac")
 
 
+def test_a_removal_holds_a_piece_of_the_file_at_a_time():
+    """However many letters stay: a spool of gigabytes can be tidied in little memory."""
+    box = Box(FakeFiles())
+    record = layout.record(0, b"{}", bytes(90_000))
+    box.add("a")
+    box.files.plant(FILE, box.files.read(FILE) + record * 100)
+    largest = [0]
+    write = box.files.write
+
+    def watched(fd: int, data: bytes) -> int:
+        largest.append(len(data))
+        return write(fd, data)
+
+    box.files.write = watched  # type: ignore[method-assign]
+    assert box.letters.remove({"a"}) == 1
+    assert sum(largest) == 100 * len(record)
+    assert max(largest) < 2_000_000
+    assert box.files.read(FILE) == record * 100
+
+
 def kept(amounts: dict[str, int], what: str, much: int) -> int:
     """At most so much of each kind."""
     return min(much, amounts[what])
@@ -281,3 +301,19 @@ def test_letters_are_more_than_one_read():
     assert [letter.item for letter in box.letters] == [item(number, 60_000) for number in range(60)]
     assert box.letters.remove({"7"}) == 1
     assert len(box.letters) == 59
+
+
+def test_after_the_end_letters_can_be_listed_and_removed():
+    """They are on the disk, of which nothing is open but while somebody looks."""
+    files = FakeFiles()
+    spool = Spool(files)
+    for name in "ab":
+        spool.put(name)
+        spool.queue.dead_letter(spool.lease(), 0, Refusal("why"))
+    spool.close()
+    opened = len(files.opened)
+    assert [letter.envelope.event_id for letter in spool.queue.dead_letters] == ["a", "b"]
+    next(iter(spool.queue.dead_letters))
+    assert spool.queue.dead_letters.remove({"a"}) == 1
+    assert [letter.envelope.event_id for letter in spool.queue.dead_letters] == ["b"]
+    assert len(files.opened) == opened == 0

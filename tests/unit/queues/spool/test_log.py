@@ -27,9 +27,11 @@ class Desk:
         self.house = House(self.files, PATH)
         self.segments: deque[Segment] = deque()
         self.owner = self.house.claim(new_name)
+        self.woken = threading.Semaphore(0)
         self.log = Log(
-            self.files, self.house, self.owner, HERE, segments=self.segments, fsync=fsync, segment_bytes=SEGMENT_BYTES
-        )
+            self.files, self.house, self.owner, HERE, segments=self.segments, fsync=fsync, segment_bytes=SEGMENT_BYTES,
+            wake=self.woken.release,
+        )  # fmt: skip
 
     def append(self, record: bytes = RECORD, now: float = 0.0) -> None:
         """Append one record."""
@@ -85,6 +87,18 @@ def test_a_next_segment_that_is_ready_is_taken_as_it_is():
     desk.append(now=100.0)
     assert dict(desk.files.calls) == {"write": 1}
     assert [segment.count for segment in desk.segments] == [1, 1]
+
+
+def test_the_keeper_is_woken_by_a_burst():
+    """At each quarter of a segment, so that most of it is synced, and the next one ready, when it is full."""
+    desk = Desk()
+    marks = []
+    for _ in range(80):
+        desk.append(LARGE)
+        if desk.woken.acquire(blocking=False):
+            marks.append(desk.segments[-1].size / SEGMENT_BYTES)
+    assert [round(mark, 1) for mark in marks] == [0.3, 0.5, 0.8, 0.3, 0.5, 0.8]
+    assert not desk.woken.acquire(blocking=False)
 
 
 def test_a_next_segment_is_made_once():
