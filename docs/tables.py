@@ -18,8 +18,10 @@ from typing import Any, get_type_hints
 
 from cio_middleware import Settings
 from cio_middleware.cli import sandbox
+from cio_middleware.sandbox.advice import ADVICE
 from cio_middleware.sandbox.fidelity import DOUBTS
 from cio_middleware.sandbox.openapi import CALLS
+from cio_middleware.sandbox.scenarios import SCENARIOS
 
 REFERENCE = Path(__file__).parent / "reference"
 PLACE = re.compile(r"(<!-- table: [^\n]* -->\n).*?(<!-- end -->)", flags=re.DOTALL)
@@ -72,6 +74,18 @@ def command_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def advice_table() -> str:
+    """A row for each warning."""
+    lines = ["| code | given when | what to do |", "|---|---|---|"]
+    return "\n".join([*lines, *(f"| `{one.code}` | {one.when} | {one.fix} |" for one in ADVICE)]) + "\n"
+
+
+def scenarios_table() -> str:
+    """A row for each scenario."""
+    lines = ["| scenario | what happens |", "|---|---|"]
+    return "\n".join([*lines, *(f"| `{one.name}` | {one.sentence} |" for one in SCENARIOS)]) + "\n"
+
+
 def _side(value: Any) -> str:
     text = _default(value).strip("`")
     return f"`{text}`" if text else "none"
@@ -80,6 +94,8 @@ def _side(value: Any) -> str:
 TABLES: dict[Path, Callable[[], str]] = {
     REFERENCE / "settings.md": settings_table,
     REFERENCE / "differences.md": differences_table,
+    REFERENCE / "advice.md": advice_table,
+    REFERENCE / "faults.md": scenarios_table,
     REFERENCE / "control-api.md": control_table,
     REFERENCE / "sandbox-command.md": command_table,
 }

@@ -60,10 +60,18 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """One warning: `asks` returns the field and a sentence when it applies, else None."""
+    """
+    One warning.
+
+    Attributes:
+        asks: Returns the field and a sentence when it applies, else None.
+        when: When that is, for the reference.
+        fix: What to do about it.
+    """
 
     code: str
     asks: Callable[[Situation], tuple[str, str] | None]
+    when: str
     fix: str
 
 
@@ -248,27 +256,118 @@ def _inexact(value: Any) -> str | None:
 
 
 ADVICE: tuple[Advice, ...] = (
-    Advice("W-ms-timestamp", _milliseconds, "Send Unix seconds: int(moment.timestamp())."),
-    Advice("W-future-timestamp", _future, "Send the time at which it happened, and check the clock of the machine."),
-    Advice("W-older-than-72h", _too_old, "Send it sooner if a campaign waits for it."),
-    Advice("W-id-not-ulid", _not_ulid, "Mint a ULID when the event is captured, and keep it for every retry."),
-    Advice("W-no-dedup-id", _no_dedup_id, "Mint a ULID when the event is captured, and keep it for every retry."),
-    Advice("W-no-identify-yet", _nobody, "Identify the person before, or at least once."),
-    Advice("W-number-precision", _precision, "Send it as a string."),
-    Advice("W-no-email", _no_email, "Send the email with identify, if the person has one."),
     Advice(
-        "W-email-as-id-changed", _email_as_id, "Identify by an id that never changes, and send the email beside it."
+        "W-ms-timestamp",
+        _milliseconds,
+        "a time is so large that it must be in milliseconds",
+        "Send Unix seconds: int(moment.timestamp()).",
     ),
-    Advice("W-name-not-snake-case", _style, "Write it like order_placed, everywhere the same."),
-    Advice("W-name-has-id-or-email", _names_somebody, "Put the part that changes into the data."),
-    Advice("W-name-cardinality", _crowded, "Put the part that changes into the data."),
-    Advice("W-type-drift", _drift, "Send one type, or use another name for the other."),
-    Advice("W-reserved-override", _override, "Use another name, unless that is what you want."),
-    Advice("W-name-edge-spaces", _edge_spaces, "Send the name without them."),
     Advice(
-        "W-empty-attribute-deletes", _empty_deletes, "Leave it out to keep it, or send null to say that you mean it."
+        "W-future-timestamp",
+        _future,
+        "the timestamp is more than a minute ahead",
+        "Send the time at which it happened, and check the clock of the machine.",
     ),
-    Advice("W-retry-too-soon", _too_soon, "Wait as long as Retry-After says."),
-    Advice("W-identify-reordered", _reordered, "Send the time of the change, and a late one is skipped."),
-    Advice("W-unregistered-event", _unregistered, "Add it to the registry, or mend the name."),
+    Advice(
+        "W-older-than-72h",
+        _too_old,
+        "an event is older than 72 hours, so it starts no campaign",
+        "Send it sooner if a campaign waits for it.",
+    ),
+    Advice(
+        "W-id-not-ulid",
+        _not_ulid,
+        "an event's id is no ULID, so a repeat of it is stored again",
+        "Mint a ULID when the event is captured, and keep it for every retry.",
+    ),
+    Advice(
+        "W-no-dedup-id",
+        _no_dedup_id,
+        "an event has no id, so a repeat of it is stored again",
+        "Mint a ULID when the event is captured, and keep it for every retry.",
+    ),
+    Advice(
+        "W-no-identify-yet",
+        _nobody,
+        "nobody was identified by this identifier",
+        "Identify the person before, or at least once.",
+    ),
+    Advice(
+        "W-number-precision",
+        _precision,
+        "a whole number is above 2**53, which a reader of doubles rounds",
+        "Send it as a string.",
+    ),
+    Advice(
+        "W-no-email",
+        _no_email,
+        "an identified person has no email, and others in the workspace have one",
+        "Send the email with identify, if the person has one.",
+    ),
+    Advice(
+        "W-email-as-id-changed",
+        _email_as_id,
+        "a person's id is an email, and the email that is sent is another",
+        "Identify by an id that never changes, and send the email beside it.",
+    ),
+    Advice(
+        "W-name-not-snake-case",
+        _style,
+        "an event's name is not in snake_case; by Pipelines, Title Case is the custom",
+        "Write it like order_placed, everywhere the same.",
+    ),
+    Advice(
+        "W-name-has-id-or-email",
+        _names_somebody,
+        "an email, a UUID, a ULID or five digits in a row are in an event's name",
+        "Put the part that changes into the data.",
+    ),
+    Advice(
+        "W-name-cardinality",
+        _crowded,
+        "50 other names of events begin with the same word",
+        "Put the part that changes into the data.",
+    ),
+    Advice(
+        "W-type-drift",
+        _drift,
+        "an attribute was sent with another type before; null and an empty text count as none",
+        "Send one type, or use another name for the other.",
+    ),
+    Advice(
+        "W-reserved-override",
+        _override,
+        "`recipient`, `from_address` or `reply_to` is in an event's data, and it is no invitation",
+        "Use another name, unless that is what you want.",
+    ),
+    Advice(
+        "W-name-edge-spaces",
+        _edge_spaces,
+        "spaces stand before or after a name; they are cut off",
+        "Send the name without them.",
+    ),
+    Advice(
+        "W-empty-attribute-deletes",
+        _empty_deletes,
+        "an attribute is an empty text, which is not stored but deletes it",
+        "Leave it out to keep it, or send null to say that you mean it.",
+    ),
+    Advice(
+        "W-retry-too-soon",
+        _too_soon,
+        "an attempt came before the time that Retry-After had asked for",
+        "Wait as long as Retry-After says.",
+    ),
+    Advice(
+        "W-identify-reordered",
+        _reordered,
+        "an identify without a time overwrote a newer one: it had failed before, or its `_updated_at` is older",
+        "Send the time of the change, and a late one is skipped.",
+    ),
+    Advice(
+        "W-unregistered-event",
+        _unregistered,
+        "a registry is loaded, and an event's name is not in it",
+        "Add it to the registry, or mend the name.",
+    ),
 )

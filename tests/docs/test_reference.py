@@ -19,7 +19,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from cio_middleware import Client, DropReason, InvalidEvent, Settings, _semconv, _values, configure, exceptions
-from cio_middleware.sandbox import changes, query
+from cio_middleware.sandbox import changes, magic, query
+from cio_middleware.sandbox.faults import ACTS
 from docs import tables
 
 ROOT = Path(__file__).parents[2]
@@ -225,3 +226,11 @@ def test_every_kind_of_frame_is_on_its_page():
     """What the log of changes can hold, and what only a stream says."""
     listed = [code(row[0])[0] for row in rows("reference/sandbox-stream.md", "event")]
     assert sorted(listed) == sorted([*get_args(changes.Kind), "hello", "lag"])
+
+
+def test_every_fault_of_the_sandbox_is_on_its_page():
+    """Each act with all of its members, in the order of the code, and each magic person of the examples."""
+    page = {code(kind)[0]: ("type", *code(members)) for kind, members, _ in rows("reference/faults.md", "`do.type`")}
+    assert page == ACTS
+    text = (DOCS / "reference" / "faults.md").read_text("utf-8")
+    assert all(f"`{person}`" in text for person in magic.EXAMPLES)
