@@ -84,8 +84,7 @@ def test_a02_the_keyboard_reaches_everything(visit, app, sandbox):
             """() => {
               const node = document.activeElement;
               if (!node || node === document.body) return "";
-              const shown = node.closest("tr.row") ?? node;
-              const style = getComputedStyle(shown);
+              const style = getComputedStyle(node, node.closest("tr.row") ? "::after" : null);
               const seen = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 3;
               return `${seen ? "" : "UNSEEN "}${node.id || node.getAttribute("aria-label") || node.textContent.trim().slice(0, 30)}`;
             }"""

@@ -15,10 +15,10 @@ LONG_TASKS = """() => {
 }"""
 
 
-def fill(app: httpx.Client, count: int, start: int = 0) -> None:
-    """Send so many events, in one batch for each hundred."""
+def fill(app: httpx.Client, count: int, start: int = 0, names: int = 10_000) -> None:
+    """Send so many events, in one batch for each hundred; an app has no more than so many names."""
     for first in range(start, start + count, 100):
-        batch = [event(f"event_{number}") for number in range(first, min(first + 100, start + count))]
+        batch = [event(f"event_{number % names}") for number in range(first, min(first + 100, start + count))]
         app.post("/api/v2/batch", json={"batch": batch}).raise_for_status()
 
 
@@ -98,6 +98,7 @@ def test_b11_scrolling_pauses_and_resuming_keeps_the_place(visit, app):
     assert in_sight(page) == before
     page.mouse.move(700, 600)
     page.mouse.wheel(0, 300)
+    expect(page.locator("#live")).to_have_text("Paused")
     fill(app, 3, start=2000)
     expect(pill).to_have_text("3 new")
     pill.click()
@@ -154,7 +155,7 @@ def test_b13_five_thousand_events_in_ten_seconds(visit, sandbox, app):
     page.evaluate(LONG_TASKS)
     started = page.evaluate("performance.now()")
     for tick in range(100):
-        fill(app, 50, start=tick * 50)
+        fill(app, 50, start=tick * 50, names=20)
         page.wait_for_function("(due) => performance.now() >= due", arg=started + (tick + 1) * 100, polling=20)
         if tick % 10 == 5:
             assert page.evaluate("document.querySelectorAll('tr').length") < 400
