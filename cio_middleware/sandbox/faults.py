@@ -183,6 +183,11 @@ class _Armed:
         self.since = now
         self.bucket = Bucket(rule.do.rate, rule.do.burst, now)
 
+    @property
+    def ends_at(self) -> float | None:
+        """When the rule's time is up, in Unix seconds; None for one that stays."""
+        return None if self.rule.when.for_s is None else self.since + self.rule.when.for_s
+
     def over(self, now: float) -> bool:
         """True when the rule's time is up."""
         return self.rule.when.for_s is not None and now - self.since >= self.rule.when.for_s
@@ -304,10 +309,16 @@ class Faults:
 
     def document(self) -> dict[str, Any]:
         """Return rules and script as they appear in the control API."""
-        script = self._script
+        script, now = self._script, self._clock()
         return {
             "rules": [
-                {**describe(armed.rule), "seen": armed.seen, "hits": armed.hits, "over": armed.over(self._clock())}
+                {
+                    **describe(armed.rule),
+                    "seen": armed.seen,
+                    "hits": armed.hits,
+                    "over": armed.over(now),
+                    "ends_at": armed.ends_at,
+                }
                 for armed in self._rules.values()
             ],
             "script": script and {"steps": list(script.text), "taken": self._step},

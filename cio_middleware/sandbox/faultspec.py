@@ -80,7 +80,7 @@ def rule(given: Any, rule_id: str = "") -> Rule:
     """
     if not isinstance(given, dict) or not isinstance(given.get("do"), dict):
         raise BadFault(f"a rule is an object with a `do`. Type: {EXAMPLE}")
-    _only(given, ("id", "label", "enabled", "match", "when", "do", "seen", "hits", "over"), "rule")
+    _only(given, ("id", "label", "enabled", "match", "when", "do", "seen", "hits", "over", "ends_at"), "rule")
     do = _act(given["do"])
     enabled = given.get("enabled", True) is not False
     return Rule(

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 _ACTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("429, wait 2 seconds", {"type": "status", "status": 429, "headers": {"Retry-After": "2"}}),
-    ("500, server error", {"type": "status", "status": 500}),
+    ("500, always", {"type": "status", "status": 500}),
     ("Timeout, never answer", {"type": "hang"}),
-    ("Reset, cut the connection", {"type": "reset"}),
+    ("Reset, drop the connection", {"type": "reset"}),
     ("Slow, 800 milliseconds more", {"type": "latency", "ms": 800}),
     ("Partial, refuse item 2 of a batch", {"type": "partial", "indexes": [1]}),
 )

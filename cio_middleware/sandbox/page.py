@@ -34,9 +34,10 @@ FONTS = ("schibsted-grotesk.woff2", "commit-mono-400.woff2", "commit-mono-700.wo
 LICENCES = ("schibsted-grotesk-OFL.txt", "commit-mono-OFL.txt")
 STYLES = ("tokens.css", "frame.css", "list.css", "detail.css", "views.css", "small.css")
 SCRIPTS = (
-    "api.js", "controls.js", "detail.js", "differences.js", "dom.js", "empty.js", "events.js", "faults.js", "filter.js", "frame.js", "help.js",
-    "keys.js", "levers.js", "list.js", "live.js", "main.js", "payload.js", "people.js", "person.js", "problems.js",
-    "route.js", "rows.js", "share.js", "splitter.js", "stream.js", "strip.js", "theme.js", "timeline.js", "words.js",
+    "api.js", "controls.js", "detail.js", "differences.js", "dom.js", "empty.js", "events.js",
+    "faults.js", "filter.js", "frame.js", "help.js", "keys.js", "levers.js", "list.js", "live.js",
+    "main.js", "payload.js", "people.js", "person.js", "problems.js", "route.js", "rows.js",
+    "share.js", "splitter.js", "stream.js", "strip.js", "theme.js", "timeline.js", "words.js",
 )  # fmt: skip
 TABLE = (
     "index.html",
@@ -46,7 +47,7 @@ TABLE = (
     *(f"js/{name}" for name in SCRIPTS),
 )
 
-POLICY = "; ".join((
+POLICY_PARTS = (
     "default-src 'none'",
     "script-src 'self'",
     "style-src 'self'",
@@ -58,7 +59,8 @@ POLICY = "; ".join((
     "frame-ancestors 'none'",
     "require-trusted-types-for 'script'",
     "trusted-types 'none'",
-))  # fmt: skip
+)
+POLICY = "; ".join(POLICY_PARTS)
 HEADERS = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",

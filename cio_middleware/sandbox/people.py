@@ -127,6 +127,7 @@ class Person:
             "warned": self.warned,
             "last_seen": self.last_seen,
             "last_verdict": self.last_verdict,
+            "last_event": self.moments[-1].name if self.moments else None,
         }
 
     def document(self) -> dict[str, Any]:

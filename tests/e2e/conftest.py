@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
 
 HERE = Path(__file__).parent
+PATIENCE_MS = 20_000
+"""How long a condition may take to come true: long, since other things may run on this machine."""
 INSTALL = "apt-get install -y chromium"
 collect_ignore_glob = [] if find_spec("playwright") else ["test_*.py"]
 
@@ -37,8 +39,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", name="browser")
 def _browser() -> Iterator[Browser]:
     """One browser for the whole run: Debian's, which the driver is told where to find."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE_MS)
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip(f"no chromium here. Type: {INSTALL}")
@@ -50,13 +53,13 @@ def _browser() -> Iterator[Browser]:
 
 @pytest.fixture(name="make_context")
 def _make_context(browser: Browser) -> Iterator[Callable[..., BrowserContext]]:
-    """Builds browser profiles: 1440 × 900 and light, with what the test asks for on top."""
+    """Builds browser profiles: 1440 by 900 and light, with what the test asks for on top."""
     made: list[BrowserContext] = []
 
     def make(**options: Any) -> BrowserContext:
         usual: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light", "locale": "en-GB"}
         context = browser.new_context(**{**usual, **options})
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(PATIENCE_MS)
         made.append(context)
         return context
 

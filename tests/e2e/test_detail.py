@@ -43,7 +43,7 @@ def test_b15_copy_as_pytest_is_green(visit, app, tmp_path):
 
 @pytest.mark.parametrize(("name", "verdict"), [("order_paid", "accepted"), ("z" * 101, "rejected")])
 def test_b16_copy_as_curl_replays_to_the_same_verdict(visit, app, sandbox, name, verdict):
-    """The command that is copied sends the same again; what was good is a repeat of itself, what was bad is bad again."""
+    """The command that is copied sends the same again, to the same verdict."""
     app.post("/api/v2/entity", json=identify()).raise_for_status()
     app.post("/api/v2/entity", json=event(name, total=42))
     text = copied(opened(visit(), name), "Copy as curl")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import statistics
+import time
 from urllib.parse import unquote
 
 import pytest
@@ -23,7 +25,7 @@ def shapes(page: Page, name: str) -> list[str]:
 
 
 def test_b01_the_empty_state_works(visit, sandbox, app):
-    """Before the first event the page shows this server's address, and its button makes one row within a second."""
+    """Before the first event the page shows this server's address, and its button makes one row."""
     page = visit()
     port = sandbox.url.rpartition(":")[2]
     expect(page.locator("#empty-code")).to_contain_text(f"CUSTOMERIO_BASE_URL=http://127.0.0.1:{port}")
@@ -31,15 +33,28 @@ def test_b01_the_empty_state_works(visit, sandbox, app):
         page.get_by_role("tab", name=tab).click()
         expect(page.locator("#empty-code")).to_contain_text(f"CUSTOMERIO_SITE_ID={sandbox.site_id}")
     page.get_by_role("button", name="Send a test event").click()
-    expect(page.locator("tr.row")).to_have_count(1, timeout=1000)
+    expect(page.locator("tr.row")).to_have_count(1)
     assert [seen.verdict for seen in sandbox.events()] == ["accepted"]
 
 
 def test_b02_an_event_appears_without_reload(visit, app):
-    """What an app posts stands in the list within half a second."""
+    """What an app posts stands in the list within half a second: the median of nine, for a busy machine delays some."""
     page = visit()
-    app.post("/api/v2/entity", json=event("signed_up")).raise_for_status()
-    expect(page.get_by_role("rowheader", name="signed_up")).to_be_visible(timeout=500)
+    page.evaluate(
+        """() => {
+          window.seen = {};
+          new MutationObserver(() => {
+            for (const head of document.querySelectorAll("tr.row th")) window.seen[head.textContent] ??= Date.now();
+          }).observe(document.querySelector("#list"), { childList: true, subtree: true });
+        }"""
+    )
+    waits = []
+    for number in range(9):
+        name, sent = f"signed_up_{number}", time.time() * 1000
+        app.post("/api/v2/entity", json=event(name)).raise_for_status()
+        expect(page.get_by_role("rowheader", name=name)).to_be_visible()
+        waits.append(page.evaluate("(name) => window.seen[name]", name) - sent)
+    assert statistics.median(waits) < 500
 
 
 def test_b03_a_refusal_says_how_many_bytes(visit, app):
@@ -71,13 +86,15 @@ def test_b05_retries_are_one_row(visit, app, sandbox):
     """Two injected faults and then success are one row of three shapes, and the detail says how long the waits were."""
     page = visit()
     app.post("/api/v2/entity", json=identify()).raise_for_status()
-    sandbox.faults.script(RETRIED)
-    paid = event("paid")
-    assert [app.post("/api/v2/entity", json=paid).status_code for _ in range(3)] == [429, 429, 200]
-    expect(row(page, "paid")).to_have_count(1)
-    expect(row(page, "paid").locator("td.attempts svg")).to_have_count(3)
-    assert shapes(page, "paid") == ["fault", "fault", "accepted"]
+    for steps, name, last in ((["500", "500", "ok*"], "sent", "accepted"), (RETRIED, "paid", "accepted_but")):
+        sandbox.faults.script(steps)
+        paid = event(name)
+        assert [app.post("/api/v2/entity", json=paid).is_success for _ in range(3)] == [False, False, True]
+        expect(row(page, name)).to_have_count(1)
+        expect(row(page, name).locator("td.attempts svg")).to_have_count(3)
+        assert shapes(page, name) == ["fault", "fault", last]
     row(page, "paid").click()
+    expect(page.locator(".finding.is-warn")).to_contain_text("W-retry-too-soon")  # it did not wait, as it was asked to
     tries = page.locator(".delivery .try")
     expect(tries).to_have_count(3)
     expect(tries.nth(0)).to_contain_text("429 Too Many Requests")

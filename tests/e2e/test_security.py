@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Dialog, expect
 
 from tests.e2e.shop import event, identify, ulid
 
@@ -69,7 +69,12 @@ def test_s1_hostile_text_stays_text(visit, app, said):
     """Markup, scripts, addresses, prototypes, marks of direction and 90 kB are shown as they are, and nothing runs."""
     dialogs: list[str] = []
     page = visit()
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+
+    def refuse(dialog: Dialog) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", refuse)
     for text in (HOSTILE["image"], HOSTILE["script"], HOSTILE["link"], HOSTILE["proto"]):
         app.post("/api/v2/entity", json=identify(text, __proto__=text, bio=text)).raise_for_status()
         app.post("/api/v2/entity", json=event(text, person=text, value=text)).raise_for_status()
@@ -81,9 +86,10 @@ def test_s1_hostile_text_stays_text(visit, app, said):
         row.click()
         expect(page.locator("#detail-h")).to_have_text(row.locator("th").inner_text())
     rows.filter(has_text="bidi").first.click()
-    expect(page.locator(".payload")).to_contain_text("abc⟨U+202E⟩def⟨U+200B⟩")
+    payload = page.locator("#detail .payload")
+    expect(payload).to_contain_text("abc⟨U+202E⟩def⟨U+200B⟩")
     rows.filter(has_text="long").first.click()
-    expect(page.locator(".payload")).to_contain_text("w" * 90_000)
+    expect(payload).to_contain_text("w" * 90_000)
     expect(page.get_by_role("rowheader", name=HOSTILE["image"])).to_have_count(1)
     for view in ("#/people", f"#/people/{HOSTILE['proto']}", "#/problems"):
         visit(view)
@@ -99,7 +105,9 @@ def test_s2_a_page_of_another_origin_gets_nothing(page, elsewhere, sandbox):
     found = page.evaluate(
         """async (url) => {
           const outcome = {};
-          const attempt = async (name, act) => { try { outcome[name] = await act(); } catch { outcome[name] = "blocked"; } };
+          const attempt = async (name, act) => {
+            try { outcome[name] = await act(); } catch { outcome[name] = "blocked"; }
+          };
           await attempt("read", async () => (await fetch(`${url}/_sandbox/v1/events`)).text());
           await attempt("no-cors", async () => (await fetch(`${url}/_sandbox/v1/events`, { mode: "no-cors" })).text());
           const post = { method: "POST", mode: "no-cors", body: JSON.stringify({ type: "person" }) };
@@ -108,7 +116,8 @@ def test_s2_a_page_of_another_origin_gets_nothing(page, elsewhere, sandbox):
             node.onload = () => resolve("loaded"); node.onerror = () => resolve("blocked"); document.body.append(node);
           });
           await attempt("image", () => load(Object.assign(new Image(), { src: `${url}/_sandbox/page/lamp.svg` })));
-          await attempt("script", () => load(Object.assign(document.createElement("script"), { src: `${url}/_sandbox/page/js/theme.js` })));
+          const script = Object.assign(document.createElement("script"), { src: `${url}/_sandbox/page/js/theme.js` });
+          await attempt("script", () => load(script));
           await attempt("stream", () => new Promise((resolve) => {
             const source = new EventSource(`${url}/_sandbox/v1/stream`);
             source.onopen = () => resolve("open"); source.onerror = () => { source.close(); resolve("blocked"); };
@@ -121,7 +130,8 @@ def test_s2_a_page_of_another_origin_gets_nothing(page, elsewhere, sandbox):
     assert found["no-cors"] in ("", "blocked")
     page.evaluate(
         """(url) => {
-          const form = Object.assign(document.createElement("form"), { method: "post", action: `${url}/api/v2/entity` });
+          const form = document.createElement("form");
+          Object.assign(form, { method: "post", action: `${url}/api/v2/entity` });
           document.body.append(form);
           form.submit();
         }""",
@@ -172,10 +182,10 @@ def test_s6_large_integers_are_exact(visit, app):
     item = json.dumps(event("order_paid")).replace("{}", '{"big": 9007199254740993, "twice": 1, "twice": 2}')
     app.post("/api/v2/entity", content=item, headers={"Content-Type": "application/json"}).raise_for_status()
     page = visit("#/events/1")
-    expect(page.locator(".payload")).to_contain_text('"big": 9007199254740993')
-    expect(page.locator(".payload")).to_contain_text('"twice": 1')
+    expect(page.locator("#detail .payload")).to_contain_text('"big": 9007199254740993')
+    expect(page.locator("#detail .payload")).to_contain_text('"twice": 1')
     page.get_by_role("button", name="Raw").click()
-    expect(page.locator(".payload")).to_contain_text("9007199254740993")
+    expect(page.locator("#detail .payload")).to_contain_text("9007199254740993")
 
 
 def test_s7_what_is_too_large_is_refused(sandbox, app):

@@ -10,11 +10,12 @@ export const place = { workspace: new URLSearchParams(location.search).get("work
 
 /** An answer that says no; the message says what to type. */
 export class Refused extends Error {
-  /** @param {number} status @param {any} problem */
-  constructor(status, problem) {
-    super(problem?.message ?? `the sandbox answered ${status}`);
+  /** @param {number} status @param {any} answer */
+  constructor(status, answer) {
+    super(answer?.error?.message ?? `the sandbox answered ${status}`);
     this.status = status;
-    this.problem = problem ?? {};
+    this.problem = answer?.error ?? {};
+    this.answer = answer ?? {};
   }
 }
 
@@ -39,7 +40,7 @@ async function call(method, path, { query, body } = {}) {
   const headers = method === "GET" ? {} : { "X-Cio-Sandbox": "1", "Content-Type": "application/json" };
   const reply = await fetch(address(path, query), { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
   const answer = await reply.json().catch(() => null);
-  if (!reply.ok) throw new Refused(reply.status, answer?.error);
+  if (!reply.ok) throw new Refused(reply.status, answer);
   return answer;
 }
 
@@ -49,16 +50,15 @@ export const summary = () => call("GET", "/summary");
 export const events = (query) => call("GET", "/events", { query });
 /** @param {number} seq */
 export const event = (seq) => call("GET", `/events/${seq}`);
-export const people = () => call("GET", "/people");
+export const people = () => call("GET", "/people", { query: { brief: 1 } });
 /** @param {string} key */
 export const person = (key) => call("GET", `/people/${encodeURIComponent(key)}`);
 export const problems = () => call("GET", "/problems");
 /** @param {number} window */
 export const series = (window) => call("GET", "/series", { query: { window, step: 2 } });
 export const faults = () => call("GET", "/faults");
-export const levers = () => call("GET", "/levers");
-/** @param {string} id @param {any} rule */
-export const putRule = (id, rule) => call("PUT", `/faults/${encodeURIComponent(id)}`, { body: rule });
+/** Pull a lever: its rule is the server's. @param {string} id */
+export const pull = (id) => call("PUT", `/faults/${encodeURIComponent(id)}`);
 /** @param {any} rule */
 export const addRule = (rule) => call("POST", "/faults", { body: rule });
 /** @param {string} id */
@@ -67,7 +67,9 @@ export const clearFaults = () => call("DELETE", "/faults");
 /** @param {string[]} steps */
 export const play = (steps) => call("PUT", "/faults/script", { body: { steps } });
 /** @param {string} name */
-export const scenario = (name) => call("POST", `/faults/scenarios/${encodeURIComponent(name)}`);
+export const startScenario = (name) => call("POST", `/faults/scenarios/${encodeURIComponent(name)}`);
+export const scenarios = () => call("GET", "/scenarios");
+export const stopScenario = () => call("DELETE", "/faults/scenarios");
 export const differences = () => call("GET", "/differences");
 export const clear = () => call("DELETE", "/events");
 /** @param {string} token */

@@ -41,13 +41,11 @@ export function showSidePeople(people, current) {
 }
 
 function sidePerson(person, current) {
-  const verdict = person.last?.verdict ?? "accepted";
-  const name = person.last?.name ?? person.last?.kind ?? person.events?.at(-1)?.name ?? "—";
-  const count = person.count ?? person.events?.length ?? 0;
+  const verdict = person.last_verdict ?? "accepted";
   return el(
     "a", { href: to("people", person.key), "aria-current": person.key === current ? "true" : null, title: cut(person.key) },
-    glyph(verdict, toneClass(verdictOf(verdict).tone)), el("span", { class: "who" }, cut(person.key, 80)), el("span", { class: "count" }, String(count)),
-    el("span", { class: "last" }, cut(name, 60)),
+    glyph(verdict, toneClass(verdictOf(verdict).tone)), el("span", { class: "who" }, cut(person.key, 80)), el("span", { class: "count" }, String(person.seen)),
+    el("span", { class: "last" }, cut(person.last_event ?? "—", 60)),
   );
 }
 

@@ -6,14 +6,14 @@
 import * as api from "./api.js";
 import { byId, el, fill } from "./dom.js";
 
-/** @type {{id: string, name: string, what: string, says: string, rule: any}[]} */
+/** What stands on each; what it does, the server knows. */
 export const LEVERS = [
-  { id: "lever-1", name: "429", what: "wait 2 s", says: "429, wait 2 seconds", rule: { label: "429, wait 2 s", do: { type: "status", status: 429, headers: { "Retry-After": "2" } } } },
-  { id: "lever-2", name: "500", what: "always", says: "500, always", rule: { label: "500, always", do: { type: "status", status: 500 } } },
-  { id: "lever-3", name: "Timeout", what: "hold", says: "Timeout, never answer", rule: { label: "Timeout", do: { type: "hang" } } },
-  { id: "lever-4", name: "Reset", what: "drop socket", says: "Reset, drop the connection", rule: { label: "Reset", do: { type: "reset" } } },
-  { id: "lever-5", name: "Slow", what: "+800 ms", says: "Slow, 800 milliseconds more", rule: { label: "Slow, +800 ms", do: { type: "latency", ms: 800 } } },
-  { id: "lever-6", name: "Partial", what: "207, item 2", says: "Partial, refuse item 2 of each batch", rule: { label: "Partial, item 2", match: { endpoint: "*.batch" }, do: { type: "partial", indexes: [1] } } },
+  { id: "lever-1", name: "429", what: "wait 2 s", says: "429, wait 2 seconds" },
+  { id: "lever-2", name: "500", what: "always", says: "500, always" },
+  { id: "lever-3", name: "Timeout", what: "no answer", says: "Timeout, no answer" },
+  { id: "lever-4", name: "Reset", what: "drop socket", says: "Reset, drop socket: the connection ends" },
+  { id: "lever-5", name: "Slow", what: "+800 ms", says: "Slow, +800 ms: each answer is later" },
+  { id: "lever-6", name: "Partial", what: "207, item 2", says: "Partial, 207, item 2 of each batch is refused" },
 ];
 
 export class Levers {
@@ -40,7 +40,7 @@ export class Levers {
     const lever = LEVERS[index];
     const pulled = this.switches[index].getAttribute("aria-checked") === "true";
     try {
-      this.changed(await (pulled ? api.dropRule(lever.id) : api.putRule(lever.id, lever.rule)));
+      this.changed(await (pulled ? api.dropRule(lever.id) : api.pull(lever.id)));
     } catch (error) {
       this.complain(error.message);
     }
@@ -52,7 +52,7 @@ export class Levers {
 
   /** @param {any} faults the document of all faults */
   show(faults) {
-    const active = new Set((faults.rules ?? []).filter((rule) => rule.enabled !== false).map((rule) => rule.id));
+    const active = new Set((faults.rules ?? []).filter(acts).map((rule) => rule.id));
     let pulled = 0;
     this.switches.forEach((node, index) => {
       const on = active.has(LEVERS[index].id);
@@ -70,5 +70,8 @@ export function playing(script) {
   return left.some((step) => !step.startsWith("ok")) || (steps.at(-1)?.endsWith("*") && !steps.at(-1).startsWith("ok"));
 }
 
+/** True for a rule whose time is not up. @param {any} rule */
+export const acts = (rule) => rule.enabled !== false && !rule.over && !(rule.ends_at && rule.ends_at <= Date.now() / 1000);
+
 /** How many faults act now. @param {any} faults */
-export const activeFaults = (faults) => (faults.rules ?? []).filter((rule) => rule.enabled !== false).length + Number(Boolean(playing(faults.script)));
+export const activeFaults = (faults) => (faults.rules ?? []).filter(acts).length + Number(Boolean(playing(faults.script)));

@@ -25,6 +25,7 @@ import { clock } from "./words.js";
 const UNDO_MS = 10_000;
 const COUNTS_MS = 900;
 const SERIES_MS = 2000;
+const SECOND_MS = 1000;
 
 class App {
   constructor() {
@@ -57,6 +58,7 @@ class App {
     await this.arrive();
     document.documentElement.dataset.ready = "";
     setInterval(() => this.tick(), SERIES_MS);
+    setInterval(() => this.faultsView.tick(), SECOND_MS);
   }
 
   async learn() {
@@ -102,7 +104,7 @@ class App {
     const { view, key } = this.place;
     const builders = {
       people: () => (key ? personView(key, { site: this.site }) : peopleView(this.everyone)),
-      problems: () => problemsView(), faults: () => this.faultsView.node, differences: () => differencesView(),
+      problems: () => problemsView(), faults: () => this.faultsView.arrive(), differences: () => differencesView(),
     };
     const content = await builders[view]();
     if (this.place.view !== view || this.place.key !== key) return;
@@ -214,7 +216,7 @@ class App {
   async count() {
     const [summary, people, problems, series] = await Promise.all([api.summary(), api.people(), api.problems(), api.series(300)]);
     this.summary = summary;
-    this.everyone = people.items;
+    this.everyone = people.items.sort((one, other) => (other.last_seen ?? 0) - (one.last_seen ?? 0));
     Object.assign(this.counts, { events: summary.total, people: summary.people, problems: problems.items.length });
     this.strip.show(series);
     frame.showCounts(this.counts);

@@ -10,7 +10,7 @@ import { ago, toneClass, verdictOf } from "./words.js";
 const MOST = 300;
 const ORDERS = {
   "Last seen": (one, other) => (other.last_seen ?? 0) - (one.last_seen ?? 0),
-  Problems: (one, other) => (other.problems ?? 0) - (one.problems ?? 0),
+  Problems: (one, other) => problemsOf(other) - problemsOf(one),
 };
 const state = { search: "", order: "Last seen" };
 
@@ -21,7 +21,7 @@ export function peopleView(everyone) {
   const draw = () => {
     const wanted = state.search.toLowerCase();
     const found = everyone.filter((person) => !wanted || texts(person).some((text) => text.toLowerCase().includes(wanted)));
-    if (everyone.some((person) => person.last_seen !== undefined)) found.sort(ORDERS[state.order]);
+    found.sort(ORDERS[state.order]);
     fill(body, found.slice(0, MOST).map(line));
     fill(says, found.length === everyone.length ? "" : `${found.length} of ${everyone.length}`, found.length > MOST ? `, showing ${MOST}` : "");
   };
@@ -53,19 +53,19 @@ export function peopleView(everyone) {
   );
 }
 
-const texts = (person) => [person.key, ...Object.values(person.identifiers ?? {}), String(person.attributes?.email ?? ""), String(person.attributes?.name ?? "")];
+const texts = (person) => [person.key, ...Object.values(person.identifiers)];
+const problemsOf = (person) => person.lost + person.warned;
 
 function line(person) {
-  const verdict = person.last?.verdict ?? "accepted";
+  const verdict = person.last_verdict ?? "accepted";
   const { word, tone } = verdictOf(verdict);
-  const last = person.last?.name ?? person.last?.kind ?? person.events?.at(-1)?.name ?? "—";
-  const other = Object.values(person.identifiers ?? {}).filter((value) => value !== person.key);
+  const other = Object.values(person.identifiers).filter((value) => value !== person.key);
   return el(
     "tr", {},
     el("th", { scope: "row" }, el("a", { href: to("people", person.key) }, cut(person.key, 120)), other.length ? el("span", { class: "also" }, cut(other.join(", "), 80)) : null),
-    el("td", { class: "last" }, glyph(verdict, toneClass(tone)), el("span", { class: "sr" }, `${word}, `), " ", el("span", { class: "mono" }, cut(last, 80))),
+    el("td", { class: "last" }, glyph(verdict, toneClass(tone)), el("span", { class: "sr" }, `${word}, `), " ", el("span", { class: "mono" }, cut(person.last_event ?? "—", 80))),
     el("td", { class: "seen muted" }, person.last_seen ? ago(person.last_seen) : "—"),
-    el("td", { class: "number", "data-label": "events" }, String(person.count ?? person.events?.length ?? 0)),
-    el("td", { class: "number", "data-label": "problems" }, String(person.problems ?? 0)),
+    el("td", { class: "number", "data-label": "events" }, String(person.seen)),
+    el("td", { class: "number", "data-label": "problems" }, String(problemsOf(person))),
   );
 }

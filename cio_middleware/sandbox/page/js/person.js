@@ -16,6 +16,7 @@ export async function personView(key, _known) {
   try {
     person = await api.person(key);
   } catch (error) {
+    if (error.answer?.gone) return goneView(key, error.answer.gone);
     const nobody = el("div", { class: "zero" }, el("h2", {}, "Nobody is called that"), el("p", { class: "muted" }, error.message), el("p", {}, el("a", { href: to("people") }, "All people")));
     return el("div", { class: "page" }, nobody);
   }
@@ -25,7 +26,7 @@ export async function personView(key, _known) {
     el("p", { class: "crumb" }, el("a", { href: to("people") }, "People")),
     el("h2", { class: "name" }, cut(key, 200)),
     el("p", { class: "muted" }, sentence(person)),
-    person.suppressed ? el("p", { class: "notice", id: "suppressed" }, glyph("ignored", "quiet-tone"), " Suppressed: whatever your app sends for this person, Customer.io answers 200 and ignores it.") : null,
+    person.suppressed ? suppressed() : null,
     merged(person),
     el(
       "div", { class: "columns" },
@@ -36,14 +37,31 @@ export async function personView(key, _known) {
   );
 }
 
+/** Who is not here any more: suppressed, deleted, or part of somebody else. @param {string} key @param {any} left */
+function goneView(key, left) {
+  const into = left.merged_into;
+  return el(
+    "div", { class: "page person" },
+    el("p", { class: "crumb" }, el("a", { href: to("people") }, "People")),
+    el("h2", { class: "name" }, cut(key, 200)),
+    left.suppressed ? suppressed() : null,
+    into ? el("p", { class: "notice", id: "merged-into" }, "Merged into ", el("a", { href: to("people", into) }, cut(into, 200)), ": what they had is there now.") : null,
+    !left.suppressed && !into ? el("p", { class: "muted" }, "There is no such person now. These events named them.") : null,
+    block("Timeline", timeline(left)),
+    el("div", { class: "actions" }, button("Show events", () => go(to("events", null, term("person", key))))),
+  );
+}
+
+const suppressed = () => el("p", { class: "notice", id: "suppressed" }, glyph("ignored", "quiet-tone"), " Suppressed: whatever your app sends for this person, Customer.io answers 200 and ignores it.");
+
 function sentence(person) {
   const known = person.identified === false ? "Not identified yet: only events have named this person." : "Identified.";
   return `${known} ${counted(Object.keys(person.attributes ?? {}).length, "attribute")}, ${counted(person.devices?.length ?? 0, "device")}.`;
 }
 
 function merged(person) {
-  const from = person.merged_from ?? person.merged ?? [];
-  return from.length ? el("p", { class: "notice", id: "merged" }, "Merged from ", el("b", {}, cut(from.map((each) => (typeof each === "string" ? each : each.key ?? JSON.stringify(each))).join(", "), 200)), ": what they had is here now.") : null;
+  const from = person.merged_from;
+  return from.length ? el("p", { class: "notice", id: "merged" }, "Merged from ", el("b", {}, cut(from.join(", "), 200)), ": what they had is here now.") : null;
 }
 
 const block = (title, ...content) => (content.some(Boolean) ? el("section", {}, el("h3", {}, title), content) : null);
@@ -96,19 +114,8 @@ function known(person) {
 
 /** Grouped by request: everything caused by one of them stands together. */
 function timeline(person) {
-  const rows = person.timeline ?? [];
-  const groups = rows.length && rows[0].items ? rows : group(rows);
-  if (!groups.length) return el("p", { class: "muted" }, "Nothing yet.");
-  return el("ol", { class: "moments" }, groups.map((each) => el("li", {}, el("p", { class: "muted when" }, clock(each.items[0].received_at ?? each.at), each.path ? `, ${each.method ?? ""} ${each.path}` : ""), el("ul", {}, each.items.map(moment)))));
-}
-
-function group(rows) {
-  const groups = new Map();
-  for (const row of rows) {
-    if (!groups.has(row.request)) groups.set(row.request, { items: [] });
-    groups.get(row.request).items.push(row);
-  }
-  return [...groups.values()];
+  if (!person.timeline.length) return el("p", { class: "muted" }, "Nothing yet.");
+  return el("ol", { class: "moments" }, person.timeline.map((request) => el("li", {}, el("p", { class: "muted when" }, clock(request.at), request.path ? `, ${request.method} ${request.path}, ${request.status ?? "no answer"}` : ""), el("ul", {}, request.rows.map(moment)))));
 }
 
 function moment(row) {

@@ -73,18 +73,23 @@ export class Stream {
   }
 
   take(news) {
-    const known = news.kind !== "hello" && news.id && this.cursor && !later(news.id, this.cursor);
-    if (known) return;
+    if (news.kind !== "hello" && news.id && this.cursor && older(news.id, this.cursor)) return;
     if (news.id) this.cursor = news.id;
     this.hear(news);
   }
 }
 
-/** @param {string} one @param {string} other @returns {boolean} true when the first comes after the other */
-export function later(one, other) {
+/**
+ * Of several messages that are sent at once only the last has a cursor, and a browser gives the others the one before:
+ * the same cursor again is news too.
+ * @param {string} one
+ * @param {string} other
+ * @returns {boolean} true when the first was passed before the other
+ */
+function older(one, other) {
   const [epoch, change] = split(one);
   const [otherEpoch, otherChange] = split(other);
-  return epoch !== otherEpoch || change > otherChange;
+  return epoch === otherEpoch && change < otherChange;
 }
 
 /** @param {string} cursor */
