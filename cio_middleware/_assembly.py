@@ -161,7 +161,7 @@ class _Observed(_Plain):
         self.ledger = ledger = parts.ObservedLedger()
         stage = "spooled" if settings.queue == "spool" and settings.backend == "queued" else "queued"
         self.capture = functools.partial(parts.ObservedCapture, report, ledger.why)
-        self.dispatch = functools.partial(parts.ObservedDispatch, report, ledger.why, stage=stage)
+        self.dispatch = functools.partial(parts.ObservedDispatch, report, ledger.why, stage=stage, now=clock.time)
         self._queue: Any = functools.partial(parts.ObservedQueue, observer=report, now=clock.time)
         self._sender = parts.ObservedSender
 

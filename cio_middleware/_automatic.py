@@ -8,7 +8,7 @@ application's own, and exclusions are simple globs, which take no longer for a h
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import translate
 from typing import Any
@@ -119,20 +119,6 @@ def is_page_view(served: Served) -> bool:
 def is_bot(agent: str) -> bool:
     """Whether a `User-Agent` is a program's: `bot`, `crawl`, `spider` and the like in it, or an HTTP library's."""
     return _BOT.search(agent[:_MOST_PATH]) is not None
-
-
-def asgi_route(scope: Mapping[str, Any], root_path: str) -> str | None:
-    """The application's template for the path, after the application has run; `root_path` is from before it did."""
-    route, endpoint = scope.get("route"), scope.get("endpoint")
-    if route is None and endpoint is not None:
-        routes = getattr(scope.get("router"), "routes", ())
-        named = [each for each in routes if getattr(each, "endpoint", None) is endpoint]
-        route = named[0] if len(named) == 1 else None
-    path = getattr(route, "path", None) or scope.get("path_template")
-    if not isinstance(path, str):
-        return None
-    mounted = scope.get("root_path")
-    return (mounted.removeprefix(root_path) if isinstance(mounted, str) else "") + path
 
 
 def _event_name(given: object) -> str | None:

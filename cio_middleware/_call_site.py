@@ -13,6 +13,7 @@ from typing import Any
 
 from opentelemetry import trace
 
+from . import _extract
 from ._context import RequestCell
 
 _OURS = os.path.dirname(__file__) + os.sep  # noqa: PTH120 - compared with the text of every frame
@@ -64,27 +65,12 @@ def facts(cell: RequestCell | None) -> dict[str, str]:
 
 
 def _of_request(source: Mapping[str, Any]) -> dict[str, str | None]:
-    if "REQUEST_METHOD" in source:
-        rule = getattr(getattr(source.get("werkzeug.request"), "url_rule", None), "rule", None)
-        return {"method": source["REQUEST_METHOD"], "route": rule, "request_id": source.get("HTTP_X_REQUEST_ID")}
-    ids = [value for name, value in source.get("headers", ()) if name == b"x-request-id"]
+    is_wsgi = "REQUEST_METHOD" in source
     return {
-        "method": source.get("method", "WEBSOCKET"),
-        "route": _route(source),
-        "request_id": ids[0].decode("latin-1") if ids else None,
+        "method": source["REQUEST_METHOD"] if is_wsgi else source.get("method", "WEBSOCKET"),
+        "route": (_extract.wsgi_route if is_wsgi else _extract.asgi_route)(source),
+        "request_id": _extract.one_header(source, "x-request-id"),
     }
-
-
-def _route(scope: Mapping[str, Any]) -> str | None:
-    """The path with the names of its parameters in the place of their values; None when no router has said which."""
-    template = getattr(scope.get("route"), "path_format", None) or getattr(scope.get("route"), "path", None)
-    if isinstance(template, str):
-        return template
-    if "endpoint" not in scope:
-        return None
-    names = {str(value): name for name, value in (scope.get("path_params") or {}).items()}
-    parts = str(scope.get("path", "")).split("/")
-    return "/".join(f"{{{names[part]}}}" if part in names else part for part in parts)
 
 
 def _task() -> str | None:

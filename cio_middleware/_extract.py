@@ -63,6 +63,33 @@ def wsgi_header(environ: Mapping[str, Any]) -> Header:
     return read
 
 
+def asgi_route(scope: Mapping[str, Any]) -> str | None:
+    """
+    The application's template for the path, such as `/shops/{shop}/orders/{id}`; None when no router has said it.
+
+    Starlette and FastAPI write it into the scope while they run, Litestar as `path_template`. What an application is
+    mounted at is known by its values alone, so those of parameters are replaced by their names.
+    """
+    route, endpoint = scope.get("route"), scope.get("endpoint")
+    if route is None and endpoint is not None:
+        routes = getattr(scope.get("router"), "routes", ())
+        named = [each for each in routes if getattr(each, "endpoint", None) is endpoint]
+        route = named[0] if len(named) == 1 else None
+    leaf = getattr(route, "path_format", None) or getattr(route, "path", None) or scope.get("path_template")
+    if not isinstance(leaf, str):
+        return None
+    mounted = _word(scope.get("root_path")).removeprefix(_word(scope.get("app_root_path")))
+    parameters = scope.get("path_params")
+    names = {str(value): name for name, value in parameters.items()} if isinstance(parameters, dict) else {}
+    return "/".join(f"{{{names[part]}}}" if part in names else part for part in mounted.split("/")) + leaf
+
+
+def wsgi_route(environ: Mapping[str, Any]) -> str | None:
+    """The same of Flask, which keeps its request in the environ; other frameworks tell it to nobody out here."""
+    rule = getattr(getattr(environ.get("werkzeug.request"), "url_rule", None), "rule", None)
+    return rule if isinstance(rule, str) else None
+
+
 def asgi_context(scope: Mapping[str, Any], capture: tuple[str, ...], query_keys: tuple[str, ...]) -> dict[str, Any]:
     """The context of an ASGI request."""
     header = asgi_header(scope)

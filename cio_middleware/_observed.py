@@ -128,8 +128,18 @@ class ObservedCapture(Capture):
 class ObservedDispatch(Dispatch):
     """Tells whether a backend took an event, and why one never got there."""
 
-    def __init__(self, observer: Observer, why: _Why, backend: Any, *parts: Any, stage: str, **options: Any) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        why: _Why,
+        backend: Any,
+        *parts: Any,
+        stage: str,
+        now: Callable[[], float],
+        **options: Any,
+    ) -> None:
         super().__init__(backend, *parts, **options)
+        self._now = now
         self._observer = observer
         self._why = why
         self._stage = stage
@@ -174,11 +184,12 @@ class ObservedDispatch(Dispatch):
         if not isinstance(receipt, Receipt):
             receipt = Receipt(reason=self._why.reason or DropReason.BACKEND_FAILED)
         record: dict[str, Any] = {"at": envelope.captured_at}
-        if receipt.reason is None:
-            record["stage"] = "settled" if receipt.settled else self._stage
-            record |= {} if receipt.settled else {"queue_depth": receipt.depth}
+        if receipt.reason is None and receipt.settled:
+            record |= {"stage": "settled", "at": self._now()}
+        elif receipt.reason is None:
+            record |= {"stage": self._stage, "queue_depth": receipt.depth}
         elif receipt.reason in _AFTER_SENDING:
-            record |= {"stage": "settled", "drop_reason": receipt.reason.value}
+            record |= {"stage": "settled", "at": self._now(), "drop_reason": receipt.reason.value}
         else:
             record |= _never_sent(receipt.reason, envelope.kind, _name_in(item))
         self._observer.note((envelope.event_id,), record, urgent=receipt.reason is not None)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from typing import Any
 
 from . import _extract, _telemetry
-from ._automatic import Automatic, Served, asgi_route
+from ._automatic import Automatic, Served
 from ._client import Client
 from ._context import RequestCell, current, leave
 from ._default import default_client, get_client
@@ -267,7 +267,6 @@ class _Reporter:
         self._client = client
         self._scope = scope
         self._send = send
-        self._root = scope.get("root_path") or ""
         self._began = time.perf_counter()
         self._status = 500  # what a server answers when the application raises
         self._content_type = ""
@@ -294,7 +293,7 @@ class _Reporter:
             method=str(scope.get("method", "")),
             path=page["path"],
             url=page["url"],
-            route=asgi_route(scope, self._root),
+            route=_extract.asgi_route(scope),
             status=self._status,
             content_type=self._content_type,
             duration=time.perf_counter() - self._began,

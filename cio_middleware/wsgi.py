@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -168,7 +167,7 @@ class _Reporter:
             method=str(environ.get("REQUEST_METHOD", "")),
             path=page["path"],
             url=page["url"],
-            route=_route(),
+            route=_extract.wsgi_route(environ),
             status=int(code) if code.isdecimal() else 500,
             content_type=next((value for name, value in headers if name.lower() == "content-type"), ""),
             duration=time.perf_counter() - self._began,
@@ -228,15 +227,6 @@ class _SizedBody(_Body):
 
     def __len__(self) -> int:
         return len(self._inner)  # type: ignore[arg-type]
-
-
-def _route() -> str | None:
-    """Flask's own template for the path; other frameworks tell it to nobody out here."""
-    flask = sys.modules.get("flask")
-    if flask is None or not flask.has_request_context():
-        return None
-    rule = flask.request.url_rule
-    return None if rule is None else str(rule.rule)
 
 
 def _is_file(body: object, environ: Environ) -> bool:

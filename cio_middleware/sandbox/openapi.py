@@ -97,6 +97,10 @@ CALLS: dict[str, Call] = {
     "PUT /faults/script": Call("Start a script: one step for each request.", "Faults", body="Script"),
     "PUT /faults/{id}": Call("Put a fault rule in the place of the one with this id.", "Faults", body="Rule"),
     "DELETE /faults/{id}": Call("Remove one fault rule.", "Faults", others=_GONE),
+    "POST /context": Call(
+        "Tell how far events got, as lines of JSON; a client on this machine does it by itself.",
+        _object("taken never_sent", taken=_NUMBER, never_sent=_NUMBER), body="Any", body_media=NDJSON,
+    ),
     "POST /webhooks/trigger": Call(
         "Send an app a signed reporting webhook, and say what it answered.", "Delivered", body="Webhook"
     ),
