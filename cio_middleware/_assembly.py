@@ -82,8 +82,8 @@ def assemble(
     check_client(http_client, asynchronous=False)
     check_client(async_http_client, asynchronous=True)
     time: Clock = SystemClock() if clock is None else clock
-    observed = _observing(settings, time)
-    ledger, notices, ulids = observed.ledger, Notices(time), Ulids(time.time)
+    observed, notices, ulids = _observing(settings, time), Notices(time), Ulids(time.time)
+    ledger = observed.ledger
     metrics = Metrics(_backend_name(settings), ledger.read)
     telemetry = _telemetry(settings, metrics, time, tracer_provider)
     shutdown = Shutdown(time, settings.shutdown_timeout)
@@ -94,10 +94,7 @@ def assemble(
         built_in={"queued": makers.queued, "direct": makers.direct, "null": NullBackend},
         methods=("emit", "flush", "close"),
     )
-    if isinstance(backend, QueuedBackend):
-        metrics.oldest_age = backend.oldest_age
-        metrics.is_degraded = lambda: getattr(backend.queue, "is_degraded", None)
-    report(metrics, meter_provider)
+    _measure(metrics, backend, meter_provider)
     people = People(time, notices)
     dispatch = observed.dispatch(
         backend,
@@ -127,8 +124,8 @@ def assemble(
     for part in (ledger, notices, ulids, parking, shutdown):
         WATCH.add(part)
     _warn(settings, notices)
-    report_ = observed.report
-    return Parts(time, ledger, notices, telemetry, people, capture, backend, dispatch, parking, shutdown, report_)
+    told = observed.report
+    return Parts(time, ledger, notices, telemetry, people, capture, backend, dispatch, parking, shutdown, told)
 
 
 class _Plain:
@@ -184,6 +181,13 @@ def _observing(settings: Settings, clock: Clock) -> _Plain:
 
     report = report_for(str(settings.base_url), str(settings.site_id))
     return _Plain() if report is None else _Observed(report, settings, clock)
+
+
+def _measure(metrics: Metrics, backend: Backend, meter_provider: MeterProvider | None) -> None:
+    if isinstance(backend, QueuedBackend):
+        metrics.oldest_age = backend.oldest_age
+        metrics.is_degraded = lambda: getattr(backend.queue, "is_degraded", None)
+    report(metrics, meter_provider)
 
 
 def _warn(settings: Settings, notices: Notices) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import translate
 from typing import Any
 
@@ -35,13 +35,13 @@ class Served:
     """A request and how it was answered; `route` is the application's template for the path, if it is known."""
 
     method: str
-    path: str
-    url: str
+    path: str = field(repr=False)
+    url: str = field(repr=False)
     route: str | None
     status: int
-    content_type: str
+    content_type: str = field(repr=False)
     duration: float
-    header: Seen
+    header: Seen = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

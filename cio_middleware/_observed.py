@@ -347,6 +347,9 @@ def _never_sent(reason: DropReason, kind: str, name: object) -> dict[str, Any]:
 class _Item(msgspec.Struct):
     name: str = ""
 
+    def __repr__(self) -> str:
+        return "_Item(...)"
+
 
 _read_item = msgspec.json.Decoder(_Item).decode
 

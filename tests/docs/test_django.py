@@ -67,4 +67,4 @@ def test_a_view_of_somebody_signed_in_becomes_their_event(server, project, sandb
         event = sandbox.wait_for("order_placed", data={"total": 42}, timeout=10)
 
     assert event.person == "1"
-    assert event.context["page"]["path"] == "/orders/42"
+    assert event.data["context"]["page"]["path"] == "/orders/42"
