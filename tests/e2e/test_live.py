@@ -40,7 +40,7 @@ def longest_work(trace: bytes) -> float:
         if each["name"].endswith("RunTask") and (each["pid"], each["tid"]) in mains and "tdur" in each
     ]
     assert len(work) > 100, "the trace holds no tasks: the browser names them otherwise now"
-    return max(work)
+    return float(max(work))
 
 
 def in_sight(page: Page) -> tuple[str, float]:

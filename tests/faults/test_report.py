@@ -44,7 +44,7 @@ def _told(serve, answer):
         ]
         return [json.loads(line) for line in b"".join(bodies).splitlines()]
 
-    told.server = server
+    told.server = server  # type: ignore[attr-defined]
     return told
 
 
@@ -215,6 +215,7 @@ def test_localhost_is_this_machine_whatever_the_name_leads_to(resolve, told):
     resolve["localhost"] = ["10.255.255.1"]
     port = told.server.url.rpartition(":")[2]
     report = report_for(f"http://localhost:{port}", "dev")
+    assert report is not None
     report.met({"x-cio-sandbox": "1"})
     report.note([None], {"stage": "captured"})
     report.flush(2)
@@ -226,6 +227,7 @@ def test_a_redirect_is_not_followed(serve, answer, told, eventually):
     elsewhere = f"Location: {told.server.url}/_sandbox/v1/context"
     server = serve(lambda connection, _: connection.sendall(answer("307 Temporary Redirect", b"", elsewhere, SANDBOX)))
     report = report_for(server.url, "dev")
+    assert report is not None
     report.met({"x-cio-sandbox": "1"})
     report.note([None], {"stage": "captured"})
     eventually(lambda: server.requests)
@@ -291,6 +293,7 @@ def test_a_sandbox_that_is_gone_is_left_alone(sandbox, make_client):
         other.flush()
         other.stop()
         report = client._parts.report
+        assert report is not None
         for _ in range(MAX_RECORDS * 2):
             report.note([None], {"stage": "captured"})
         report.flush(2)

@@ -150,7 +150,7 @@ def test_s01_nothing_writes_a_key_out(kind, write):
 # What may hold text that is not ours, and where such a field was looked at and holds none.
 SUSPECT = re.compile(r"\b(str|bytes|bytearray|Raw|Any|object|dict|Mapping|Sequence|Attributes|Persons?)\b")
 LOOKED_AT = {
-    "Automatic.excluded", "Automatic.request_event", "ObservedSender.base_url", "Served.route",
+    "Automatic.excluded", "Automatic.request_event", "ObservedSender.base_url", "Served.method", "Served.route",
     "Change.attribute", "Change.event", "Change.text",  # of a tracking plan, which holds no event
     "Envelope.event_id", "Failure.error", "Metrics.component", "Outcome.base_url", "Outcome.error", "Overlay.owner",
     "Envelope.carrier", "Overlay.problem", "Parked.carrier", "Plan.name", "Plan.when", "Send.base_url",
