@@ -86,7 +86,7 @@ def an_ordinary_hour(shop: Shop) -> None:
             for other in PEOPLE[2:]:
                 shop.post(identify(other, plan="trial", email=f"{other}@example.com"))
         name = ("page_viewed", "product_added", "signed_in", "feature_used")[tick * 5 % 4]
-        shop.post(event(name, PEOPLE[tick * 7 % len(PEOPLE)], plan="pro"), 3.2 + tick % 5 / 2)
+        shop.post(event(name, PEOPLE[tick * 7 % len(PEOPLE)], plan="pro"), 3.1 + tick % 5 / 2)
         for extra in range(tick % 4 + 1 if 25 <= tick <= 31 else 0):
             shop.sandbox.faults.script(["503"] if extra % 2 else ["ok"])
             shop.post(event("order_completed", PEOPLE[extra], total=42 + tick), 0.2)
