@@ -34,7 +34,7 @@ FONTS = ("schibsted-grotesk.woff2", "commit-mono-400.woff2", "commit-mono-700.wo
 LICENCES = ("schibsted-grotesk-OFL.txt", "commit-mono-OFL.txt")
 STYLES = ("tokens.css", "frame.css", "list.css", "detail.css", "views.css", "small.css")
 SCRIPTS = (
-    "api.js", "controls.js", "detail.js", "differences.js", "dom.js", "empty.js", "events.js",
+    "api.js", "changes.js", "controls.js", "detail.js", "differences.js", "dom.js", "empty.js", "events.js",
     "faults.js", "filter.js", "frame.js", "help.js", "keys.js", "levers.js", "list.js", "live.js",
     "main.js", "payload.js", "people.js", "person.js", "problems.js", "route.js", "rows.js",
     "share.js", "splitter.js", "stream.js", "strip.js", "theme.js", "timeline.js", "words.js",

@@ -69,7 +69,8 @@ class Person:
         linked_at: When its anonymous id was linked, in Unix seconds.
         past: The newest changes of its attributes.
         seen: Rows about it, of which so many were lost and so many stored with warnings.
-        last_seen: When the newest of them arrived, in Unix seconds; `last_verdict` is what became of it.
+        last_seen: When the newest of them arrived, in Unix seconds; `last_verdict` is what became of it, and
+            `last_name` its name, or its kind when it has none.
     """
 
     cio_id: str
@@ -89,6 +90,7 @@ class Person:
     warned: int = 0
     last_seen: float | None = None
     last_verdict: str | None = None
+    last_name: str | None = None
 
     @property
     def key(self) -> str:
@@ -108,12 +110,12 @@ class Person:
             else:
                 self.attributes[name] = value
 
-    def met(self, verdict: str, at: float, *, again: bool, good: bool | None, warned: bool) -> None:
+    def met(self, verdict: str, name: str, at: float, *, again: bool, good: bool | None, warned: bool) -> None:
         """Count a row about this person, unless it takes the place of one that was counted."""
         self.seen = max(self.seen + (not again), 1)  # the attempt before may have named nobody yet
         self.lost += good is False
         self.warned += warned
-        self.last_seen, self.last_verdict = at, verdict
+        self.last_seen, self.last_verdict, self.last_name = at, verdict, name
 
     def line(self) -> dict[str, Any]:
         """Return what a list of people shows."""
@@ -127,7 +129,7 @@ class Person:
             "warned": self.warned,
             "last_seen": self.last_seen,
             "last_verdict": self.last_verdict,
-            "last_event": self.moments[-1].name if self.moments else None,
+            "last_name": self.last_name,
         }
 
     def document(self) -> dict[str, Any]:

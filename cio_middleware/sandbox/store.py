@@ -360,7 +360,7 @@ class Workspace:
         person = None if row.person is None else self.people.called(row.person)
         if person is not None:
             again, warned = bool(row.replaces), bool(row.warnings)
-            person.met(row.verdict, row.received_at, again=again, good=row.good, warned=warned)
+            person.met(row.verdict, row.name or row.kind, row.received_at, again=again, good=row.good, warned=warned)
         if self._house.on_event is not None:
             self._house.on_event(row)
 

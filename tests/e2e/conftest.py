@@ -110,5 +110,6 @@ def _app(sandbox: Sandbox) -> Iterator[httpx.Client]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Where the screenshots go; without it they are looked at and thrown away."""
+    """Where the screenshots go; without these they are taken and thrown away."""
     parser.addoption("--screenshots", default=None, help="write the pictures of the documentation into this folder")
+    parser.addoption("--screenshots-too", default=None, help="write those that no page shows into this folder")

@@ -35,7 +35,8 @@ def test_b15_copy_as_pytest_is_green(visit, app, tmp_path):
     (tmp_path / "test_copied.py").write_text(text, encoding="utf-8")
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "test_copied.py")],
-        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, "CUSTOMERIO_ENV": ""},
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=180,
+        env={**os.environ, "CUSTOMERIO_ENV": ""},
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + text
     assert "1 passed" in ran.stdout
@@ -49,7 +50,7 @@ def test_b16_copy_as_curl_replays_to_the_same_verdict(visit, app, sandbox, name,
     text = copied(opened(visit(), name), "Copy as curl")
     sandbox.reset()
     app.post("/api/v2/entity", json=identify()).raise_for_status()
-    subprocess.run(["bash", "-c", text], check=True, capture_output=True, timeout=30)  # noqa: S607
+    subprocess.run(["bash", "-c", text], check=True, capture_output=True, timeout=120)  # noqa: S607
     assert [seen.verdict for seen in sandbox.events(name)] == [verdict]
 
 

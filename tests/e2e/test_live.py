@@ -34,7 +34,7 @@ def longest_work(trace: bytes) -> float:
         for each in events
         if each["name"] == "thread_name" and each["args"]["name"] == "CrRendererMain"
     }
-    work = [
+    work: list[float] = [
         each["tdur"] / 1000
         for each in events
         if each["name"].endswith("RunTask") and (each["pid"], each["tid"]) in mains and "tdur" in each
@@ -223,4 +223,5 @@ def test_b17_workspaces_are_apart(page):
         expect(page.locator("tr.row th")).to_have_text(["of_blog"])
         page.locator("#clear").click()
         expect(page.locator("tr.row")).to_have_count(0)
-        assert sandbox.workspace("shop").count("of_shop") == 1
+        with sandbox.workspace("shop") as shop:
+            assert shop.count("of_shop") == 1

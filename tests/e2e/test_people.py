@@ -6,6 +6,7 @@ import re
 
 from playwright.sync_api import expect
 
+from cio_middleware.sandbox.scenarios import SCENARIOS
 from tests.e2e.shop import event, identify
 
 
@@ -45,6 +46,57 @@ def test_b09_a_suppressed_person_has_a_banner(visit, app):
     app.post("/api/v1/customers/ada/suppress").raise_for_status()
     page = visit("#/people/ada")
     expect(page.locator("#suppressed")).to_contain_text("Suppressed")
+    expect(page.locator(".moments")).to_contain_text("identify")
+
+
+def test_b09_a_person_who_was_merged_leads_to_whom_they_are_now(visit, app):
+    """The page of somebody who became part of somebody else says of whom, and still has their events."""
+    app.post("/api/v2/entity", json=identify("ada", plan="pro")).raise_for_status()
+    app.post("/api/v2/entity", json=identify("ada2", city="London")).raise_for_status()
+    merge = {"type": "person", "action": "merge", "primary": {"id": "ada"}, "secondary": {"id": "ada2"}}
+    app.post("/api/v2/entity", json=merge).raise_for_status()
+    page = visit("#/people/ada2")
+    page.locator("#merged-into").get_by_role("link", name="ada").click()
+    expect(page.locator("#merged")).to_contain_text("ada2")
+
+
+def test_b09_the_timeline_stands_by_request(visit, app):
+    """What one request brought about a person stands together, under its address and its answer."""
+    batch = [identify("ada", plan="pro"), event("first"), event("second"), event("other", "grace")]
+    app.post("/api/v2/batch", json={"batch": batch}).raise_for_status()
+    app.post("/api/v2/entity", json=event("third")).raise_for_status()
+    page = visit("#/people/ada")
+    moments = page.locator(".moments > li")
+    expect(moments).to_have_count(2)
+    expect(moments.nth(0)).to_contain_text("POST /api/v2/entity, 200")
+    expect(moments.nth(1)).to_contain_text("POST /api/v2/batch, 200")
+    expect(moments.nth(1).locator("li a")).to_have_text(["identify", "first", "second"])
+
+
+def test_the_list_says_what_became_of_the_last_event(visit, app):
+    """Beside each person stands the last event, stored or not, how many there were, and how many had a problem."""
+    app.post("/api/v2/entity", json=identify("ada")).raise_for_status()
+    app.post("/api/v2/entity", json=event("paid")).raise_for_status()
+    app.post("/api/v2/entity", json=event("x" * 131))
+    page = visit("#/people")
+    line = page.locator(".people tbody tr")
+    expect(line.locator(".last")).to_contain_text("rejected, xxx")
+    expect(line.locator("td.number")).to_have_text(["3", "1"])
+    expect(page.locator("#side-people")).to_contain_text("rejected")
+    expect(page.locator("#n-people")).to_have_text("1")
+
+
+def test_an_identify_says_what_it_changed(visit, app):
+    """The third view of an identify's payload is what it changed: each attribute as it was and as it is."""
+    app.post("/api/v2/entity", json=identify(plan="free", city="London")).raise_for_status()
+    app.post("/api/v2/entity", json=identify(plan="pro", city="London")).raise_for_status()
+    page = visit("#/events/2")
+    page.get_by_role("button", name="Changes").click()
+    expect(page.locator("#detail .changes li")).to_have_text(
+        [re.compile('was plan: "free"'), re.compile('is plan: "pro"')]
+    )
+    page.get_by_role("button", name="Pretty").click()
+    expect(page.locator("#detail .payload")).to_contain_text('"London"')
 
 
 def test_problems_are_grouped_by_cause(visit, app):
@@ -80,6 +132,28 @@ def test_faults_are_written_as_a_sentence(visit, app, sandbox):
     page.get_by_role("button", name="Put all back").click()
     expect(page.locator("#acting")).to_contain_text("Nothing")
     assert app.post("/api/v2/entity", json=event("order_paid")).status_code == 200
+
+
+def test_a_scenario_starts_counts_down_and_stops(visit, app, sandbox, page):
+    """Scenarios are those of the server; one that runs says so, how long it still does, and stops where it started."""
+    page.clock.install()
+    visit("#/faults")
+    expect(page.locator(".scenario")).to_have_count(len(SCENARIOS))
+    outage = page.locator(".scenario", has_text="outage-30s")
+    outage.click()
+    expect(outage).to_have_attribute("aria-pressed", "true")
+    expect(outage).to_be_focused()
+    assert app.post("/api/v2/entity", json=event("order_paid")).status_code == 503
+    expect(page.locator(".rule .hits")).to_contain_text(re.compile(r"1 hit, \d+ s left"))
+    page.clock.fast_forward(31_000)
+    expect(page.locator("#acting")).to_contain_text("Nothing")
+    expect(page.locator("#n-faults")).to_have_text("0")
+    throttle = page.locator(".scenario", has_text="throttle")
+    throttle.click()
+    expect(throttle).to_have_attribute("aria-pressed", "true")
+    throttle.click()
+    expect(throttle).to_have_attribute("aria-pressed", "false")
+    assert [rule["id"] for rule in sandbox.faults.rules()] == []
 
 
 def test_differences_are_listed(visit):

@@ -1,7 +1,7 @@
 """
 The pictures of the documentation, taken of the page as it is: `make screenshots` writes them.
 
-Without ``--screenshots`` they are taken all the same, so that a view which no longer draws fails here.
+Without ``--screenshots=FOLDER`` they are taken all the same, so that a view which no longer draws fails here.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from cio_middleware.testing import Sandbox
 from tests.e2e.shop import event, identify, ulid
 
 SMALLEST = 10_000
+SHOWN = ("event-day", "events-night", "person-day", "problems-day", "faults-day", "phone")
+"""What the documentation shows; the others are for whoever changes the page: --screenshots-too."""
 VIEWS = {
     "events": "#/events",
     "event": "#/events/{retried}",
@@ -86,7 +88,7 @@ def an_ordinary_hour(shop: Shop) -> None:
             for other in PEOPLE[2:]:
                 shop.post(identify(other, plan="trial", email=f"{other}@example.com"))
         name = ("page_viewed", "product_added", "signed_in", "feature_used")[tick * 5 % 4]
-        shop.post(event(name, PEOPLE[tick * 7 % len(PEOPLE)], plan="pro"), 3.2 + tick % 5 / 2)
+        shop.post(event(name, PEOPLE[tick * 7 % len(PEOPLE)], plan="pro"), 3.1 + tick % 5 / 2)
         for extra in range(tick % 4 + 1 if 25 <= tick <= 31 else 0):
             shop.sandbox.faults.script(["503"] if extra % 2 else ["ok"])
             shop.post(event("order_completed", PEOPLE[extra], total=42 + tick), 0.2)
@@ -127,10 +129,11 @@ def a_bad_minute(shop: Shop) -> dict[str, int]:
 @pytest.fixture(name="shoot")
 def _shoot(request, tmp_path):
     """Takes a picture into the folder that was asked for."""
-    folder = Path(request.config.getoption("--screenshots") or tmp_path)
-    folder.mkdir(exist_ok=True)
+    shown, others = (request.config.getoption(name) for name in ("--screenshots", "--screenshots-too"))
 
     def shoot(page: Page, name: str) -> None:
+        folder = Path((shown if name in SHOWN else None) or others or tmp_path)
+        folder.mkdir(exist_ok=True)
         path = folder / f"sandbox-{name}.png"
         page.screenshot(path=path, animations="disabled", caret="hide")
         assert path.stat().st_size > SMALLEST
@@ -161,12 +164,14 @@ def test_pictures_of_every_view(make_context, story, shoot, view, theme, scheme)
     sandbox.faults.clear()
 
 
-def test_pictures_of_a_phone(make_context, story, shoot):
-    """The list and an event on a phone."""
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize(("width", "scheme", "name"), [(390, "light", "phone"), (320, "dark", "phone-small")])
+def test_pictures_of_a_phone(make_context, story, shoot, view, width, scheme, name):
+    """Every view on a phone, and by night on a small one."""
     sandbox, numbers = story
-    page = make_context(viewport={"width": 390, "height": 844}).new_page()
-    shoot(arrived(page, sandbox, "#/events"), "phone")
-    shoot(arrived(page, sandbox, f"#/events/{numbers['refused']}"), "phone-event")
+    page = make_context(color_scheme=scheme, viewport={"width": width, "height": 844}).new_page()
+    arrived(page, sandbox, VIEWS[view].format(**numbers))
+    shoot(page, name if view == "events" else f"{name}-{view}")
 
 
 def test_picture_of_the_beginning(make_context, shoot):

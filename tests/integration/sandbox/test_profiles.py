@@ -75,6 +75,7 @@ def test_a_line_of_a_list_says_how_it_goes(look, http, put):
         1,
         "rejected",
     )
+    assert line["last_name"] == "event"  # of a nameless one its kind; of the one before "order"
     assert "attributes" not in line
     assert look("/people")["items"][0].items() >= line.items()
 

@@ -297,12 +297,15 @@ def answers(faults, clock, times):
 
 
 def test_a_rule_ends_after_its_time(clock):
-    """`for_s` counts from when it was put, and the rule says that it is over."""
+    """`for_s` counts from when it was put, and the rule says when it ends, and then that it is over."""
     faults = Faults(clock.time)
+    began = clock.time()
     faults.put(rule({"when": {"for_s": 30}, "do": {"type": "status", "status": 503}}))
     assert answers(faults, clock, [0, 29.9, 30, 31]) == [503, 503, 200, 200]
     (shown_rule,) = faults.document()["rules"]
     assert (shown_rule["seen"], shown_rule["hits"], shown_rule["over"]) == (2, 2, True)
+    assert shown_rule["ends_at"] == began + 30
+    assert rule(shown_rule).when.for_s == 30  # what is shown can be put again
 
 
 def test_a_service_flaps(clock):

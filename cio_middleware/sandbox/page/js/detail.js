@@ -4,6 +4,7 @@
  */
 
 import * as api from "./api.js";
+import { changes } from "./changes.js";
 import { button, byId, cut, el, fill, glyph } from "./dom.js";
 import { payload } from "./payload.js";
 import { term, to } from "./route.js";
@@ -101,13 +102,21 @@ export class Detail {
     const views = { Pretty: pretty, Raw: event.raw ?? event.payload_text ?? "" };
     const isEvent = ["event", "page", "screen"].includes(event.kind);
     const draw = () => payload(views[this.tab] ?? pretty, { event: isEvent, filter: this.filter, label: `Payload, ${this.tab.toLowerCase()}` });
-    const holder = el("div", {}, draw());
-    const tabs = Object.keys(views).map((name) => el("button", {
+    const names = event.kind === "identify" && event.person && ["accepted", "accepted_but"].includes(event.verdict) ? [...Object.keys(views), "Changes"] : Object.keys(views);
+    if (!names.includes(this.tab)) this.tab = "Pretty";
+    const holder = el("div");
+    const show = async () => {
+      const wanted = this.tab;
+      const content = wanted === "Changes" && names.includes(wanted) ? await changes(event) : draw();
+      if (wanted === this.tab) fill(holder, content);
+    };
+    show();
+    const tabs = names.map((name) => el("button", {
       type: "button", class: "tab", "aria-pressed": String(name === this.tab),
       onclick: () => {
         this.tab = name;
         for (const tab of tabs) tab.setAttribute("aria-pressed", String(tab.textContent === name));
-        fill(holder, draw());
+        show();
       },
     }, name));
     return el("section", {}, el("h3", { class: "with-tabs" }, "Payload", el("span", { class: "tabs" }, tabs)), holder);

@@ -30,7 +30,7 @@ export function showRate(summary, series, problems) {
   const rate = series?.rate ?? 0;
   fill(byId("rate"), `${rate >= 10 ? Math.round(rate) : rate.toFixed(1).replace(/\.0$/, "")}/s`);
   const p95 = typeof series?.p95_ms === "number" ? `, p95 ${took(series.p95_ms)}` : "";
-  fill(byId("rate-says"), summary.total ? `${counted(summary.total, "event")}, ${counted(problems, "problem")}${p95}` : "Nothing yet");
+  fill(byId("rate-says"), summary.total ? `${counted(summary.total, "event")}, ${counted(problems, "problem")}${p95.replace(/(?<=p95.*) /g, "\u00a0")}` : "Nothing yet");
 }
 
 /** The newest people, with the verdict of what they did last. @param {any[]} people @param {string|null} current */
@@ -44,8 +44,8 @@ function sidePerson(person, current) {
   const verdict = person.last_verdict ?? "accepted";
   return el(
     "a", { href: to("people", person.key), "aria-current": person.key === current ? "true" : null, title: cut(person.key) },
-    glyph(verdict, toneClass(verdictOf(verdict).tone)), el("span", { class: "who" }, cut(person.key, 80)), el("span", { class: "count" }, String(person.seen)),
-    el("span", { class: "last" }, cut(person.last_event ?? "—", 60)),
+    glyph(verdict, toneClass(verdictOf(verdict).tone)), el("span", { class: "sr" }, `${verdictOf(verdict).word}: `), el("span", { class: "who" }, cut(person.key, 80)), el("span", { class: "count" }, String(person.seen)),
+    el("span", { class: "last" }, cut(person.last_name ?? "—", 60)),
   );
 }
 

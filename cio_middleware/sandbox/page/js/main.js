@@ -217,7 +217,7 @@ class App {
     const [summary, people, problems, series] = await Promise.all([api.summary(), api.people(), api.problems(), api.series(300)]);
     this.summary = summary;
     this.everyone = people.items.sort((one, other) => (other.last_seen ?? 0) - (one.last_seen ?? 0));
-    Object.assign(this.counts, { events: summary.total, people: summary.people, problems: problems.items.length });
+    Object.assign(this.counts, { events: summary.total, people: people.items.length, problems: problems.items.length });
     this.strip.show(series);
     frame.showCounts(this.counts);
     frame.showRate(summary, series, problems.items.length);

@@ -63,9 +63,9 @@ function line(person) {
   return el(
     "tr", {},
     el("th", { scope: "row" }, el("a", { href: to("people", person.key) }, cut(person.key, 120)), other.length ? el("span", { class: "also" }, cut(other.join(", "), 80)) : null),
-    el("td", { class: "last" }, glyph(verdict, toneClass(tone)), el("span", { class: "sr" }, `${word}, `), " ", el("span", { class: "mono" }, cut(person.last_event ?? "—", 80))),
+    el("td", { class: "last" }, glyph(verdict, toneClass(tone)), el("span", { class: "sr" }, `${word}, `), " ", el("span", { class: "mono" }, cut(person.last_name ?? "—", 80))),
     el("td", { class: "seen muted" }, person.last_seen ? ago(person.last_seen) : "—"),
-    el("td", { class: "number", "data-label": "events" }, String(person.seen)),
-    el("td", { class: "number", "data-label": "problems" }, String(problemsOf(person))),
+    el("td", { class: "number", "data-label": person.seen === 1 ? "event" : "events" }, String(person.seen)),
+    el("td", { class: "number", "data-label": problemsOf(person) === 1 ? "problem" : "problems" }, String(problemsOf(person))),
   );
 }
