@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -245,7 +246,8 @@ def test_who_signs_in_during_the_request_is_the_person_on_flask(make_client, san
 ])  # fmt: skip
 def test_what_cannot_be_meant_is_refused_when_the_app_is_made(options, says):
     """Both middlewares say what to type."""
-    for kind in (asgi.CustomerIOMiddleware, wsgi.CustomerIOMiddleware):
+    middlewares: tuple[Any, ...] = (asgi.CustomerIOMiddleware, wsgi.CustomerIOMiddleware)
+    for kind in middlewares:
         with pytest.raises(ConfigurationError, match=says):
             kind(_html, client=object(), **options)
 
