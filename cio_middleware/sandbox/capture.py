@@ -33,6 +33,9 @@ LINES = 1_000_000
 LATEST = 1e11
 """Unix seconds that a row may have: the year 5138, and milliseconds that it may have taken."""
 
+LARGEST = 10**15
+"""Numbers of rows and requests, and bytes: what follows them still has few enough digits to be asked for."""
+
 DEPTH = 72
 """Nesting of a line: a payload of 64 levels, and the row around it."""
 
@@ -165,6 +168,8 @@ class Reader:
         if given["cio_sandbox"] != FORMAT:
             raise BadShape(f"format {given['cio_sandbox']!r:.40} is not known here, only {FORMAT}. Use a newer sandbox")
         self.workspace = _TEXT.load(given.get("workspace"), "workspace")[:200]
+        if any("\ud800" <= char <= "\udfff" for char in self.workspace):  # no credential can say it, nor a file
+            raise BadShape("workspace holds half a surrogate pair")
         self.memory.seq = _natural(given.get("seq"), "seq")
         self.memory.requests_numbered = _natural(given.get("requests"), "requests")
 
@@ -222,6 +227,8 @@ def _natural(value: Any, path: str) -> int:
     number: int = _WHOLE.load(value, path)
     if number < 0:
         raise BadShape(f"{path} is below 0")
+    if number > LARGEST:
+        raise BadShape(f"{path} is {number!r:.80}, which is above {LARGEST}")
     return number
 
 

@@ -47,7 +47,9 @@ class Undo:
     def take(self, token: str) -> Ledger | None:
         """Return what this token brings back, once; None when it is too late, or was never true."""
         self.expire()
-        if self._cleared is None or not secrets.compare_digest(self._cleared.token.encode(), token.encode()):
+        if self._cleared is None or not secrets.compare_digest(
+            self._cleared.token.encode(), token.encode("utf-8", "surrogatepass")
+        ):
             return None
         ledger, self._cleared = self._cleared.ledger, None
         return ledger

@@ -243,7 +243,8 @@ class Control:
 
     async def export(self, _request: Request, workspace: Workspace) -> Response:
         """Return a capture of the workspace, to attach to a bug report; it holds no credentials."""
-        name = re.sub(r"[^A-Za-z0-9._-]", "_", workspace.name)[:80]
+        # A header is beyond the reach of the veil over the body.
+        name = re.sub(r"[^A-Za-z0-9._-]", "_", self._workspaces.house.veil.over_text(workspace.name))[:80]
         headers = {"content-disposition": f'attachment; filename="cio-sandbox-{name}.ndjson"', **NO_STORE}
         return StreamingResponse(_spaced(capture.lines(workspace, _version())), 200, headers, "application/x-ndjson")
 

@@ -203,6 +203,7 @@ class Workspace:
 
     def remember(self, memory: Memory) -> None:
         """Put a capture in place of what is here; totals then count what the capture holds."""
+        self.undo = Undo(self._house.monotonic)  # what was cleared before has the same numbers, and no place here
         self._empty()
         self.seq = max(self.seq, memory.seq)
         self._requests_numbered = max(self._requests_numbered, memory.requests_numbered)

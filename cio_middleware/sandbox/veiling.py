@@ -40,7 +40,13 @@ class Veiling:
         query = self._veil.off(scope["query_string"].decode("latin-1")).encode("latin-1")
         raw = self._veil.off(scope["raw_path"].decode("latin-1"))
         shown = {**scope, "query_string": query, "raw_path": raw.encode("latin-1"), "path": self._path(scope["path"])}
-        await self._app(shown, receive, _Veiled(send, self._veil))
+        # A refusal repeats what it was asked, in part or in other words, where no mask would be found any more: it is
+        # made from the address as it came. A GET changes nothing, so that it may be asked twice.
+        unmasked = scope["method"] == "GET" and shown != scope
+        answer = _Veiled(send, self._veil, keep_refusal=unmasked)
+        await self._app(shown, receive, answer)
+        if answer.refused:
+            await self._app(scope, receive, _Veiled(send, self._veil))
 
     def _path(self, path: str) -> str:
         return unquote(self._veil.off(path)) if "masked-" in path else path
@@ -49,7 +55,9 @@ class Veiling:
 class _Veiled:
     """A `send` that keeps the beginning of an answer until it knows how long that is."""
 
-    def __init__(self, send: Send, veil: Veil) -> None:
+    def __init__(self, send: Send, veil: Veil, *, keep_refusal: bool = False) -> None:
+        self.refused = False
+        self._keep_refusal = keep_refusal
         self._send = send
         self._veil = veil
         self._start: Message = {}
@@ -57,6 +65,10 @@ class _Veiled:
         self._body = b""
 
     async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and self._keep_refusal and message["status"] >= 400:
+            self.refused = True
+        if self.refused:
+            return
         if message["type"] == "http.response.start":
             headers = {name.lower(): value for name, value in message.get("headers", ())}
             self._media = headers.get(b"content-type", b"").decode("latin-1").partition(";")[0]

@@ -67,7 +67,7 @@ class Webhook:
 
 def sign(key: str, timestamp: int, body: bytes) -> str:
     """Return the signature of a body."""
-    return hmac.new(key.encode(), b"v0:%d:%s" % (timestamp, body), hashlib.sha256).hexdigest()
+    return hmac.new(key.encode("utf-8", "surrogatepass"), b"v0:%d:%s" % (timestamp, body), hashlib.sha256).hexdigest()
 
 
 def compose(given: Any, now: float, allowed: Collection[str] = ()) -> Webhook:

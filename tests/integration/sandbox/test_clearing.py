@@ -197,3 +197,15 @@ def test_a_request_is_shown_as_it_came(sandbox, call, web):
     assert [row["name"] for row in shown["rows"]] == ["a", "b"]
     assert "a-secret" not in reply.text
     assert call("GET", "/requests/r9").status_code == 404
+
+
+def test_what_was_cleared_before_an_import_stays_away(web, sandbox, call, track):
+    """Its rows have the numbers of those that were read in, and would be counted twice."""
+    track(sandbox)
+    capture = web.get(f"{sandbox.url}{ROOT}/export.ndjson", params={"workspace": sandbox.site_id}).content
+    token = call("DELETE", "/events").json()["undo"]
+    url, headers = f"{sandbox.url}{ROOT}/import", {"X-Cio-Sandbox": "1", "X-Cio-Workspace": sandbox.site_id}
+    assert web.post(url, content=capture, headers=headers).status_code == 200
+
+    assert call("POST", "/undo", json={"token": token}).status_code == 404
+    assert (numbers(sandbox), counters(sandbox)["total"], counters(sandbox)["requests"]) == ([1], 1, 1)

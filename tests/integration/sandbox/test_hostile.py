@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from cio_middleware.sandbox.store import Capacity, House
+from cio_middleware.sandbox.veil import Veil
 from cio_middleware.testing import Sandbox
 
 MIB = 1024 * 1024
@@ -157,3 +158,52 @@ def test_a_device_or_a_platform_of_an_odd_type_is_refused(http):
     device = {"type": "person", "action": "add_device", "identifiers": {"id": "ada"}}
     for odd in ({"token": {"a": 1}, "platform": "ios"}, {"token": "t", "platform": []}):
         assert http.post("/api/v2/entity", json={**device, "device": odd}).status_code == 400
+
+
+def test_half_a_character_is_no_outage(control):
+    """A token and a key that no UTF-8 can say are answered like any other."""
+    control("DELETE", "/events")
+    assert control("POST", "/undo", '{"token": "\\ud800"}').status_code == 404
+    webhook = '{"to": "http://127.0.0.1:1/", "type": "email.sent", "signing_key": "\\ud800"}'
+    assert control("POST", "/webhooks/trigger", webhook).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ('"workspace": "\\ud800", "seq": 0, "requests": 0', "workspace holds half"),
+        ('"workspace": "w", "seq": 1000000000000000000, "requests": 0', "seq is 1000000000000000000"),
+        ('"workspace": "w", "seq": 0, "requests": 1000000000000000000', "requests is 1000000000000000000"),
+    ],
+    ids=["surrogate", "seq", "requests"],
+)
+def test_a_capture_cannot_name_what_nobody_could_ask_for(control, head, said):
+    """A name that no file holds, and numbers after which no row could be looked up."""
+    capture = f'{{"cio_sandbox": 1, "version": "0", {head}}}\n{{"type": "end", "lines": 0}}\n'
+    reply = control("POST", "/import", capture)
+    assert (reply.status_code, said in reply.json()["error"]["message"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/_sandbox/x/{}",
+        "/_sandbox/v1/people/{}",
+        "/_sandbox/v1/requests/{}",
+        "/_sandbox/v1/events/{}",
+        "/_sandbox/v1/events?since={}",
+        "/_sandbox/v1/events?q={}:1",
+        "/_sandbox/v1/export.ndjson?workspace={}",
+    ],
+)
+def test_a_refusal_takes_no_mask_off(web, path):
+    """A mask in an address means its value, and what repeats the address shows the mask all the same."""
+    with Sandbox.running(house=House(veil=Veil(("email", "name")))) as sandbox:
+        attributes = {"email": "ada@example.com", "name": "Ada Lovelace"}
+        web.put(f"{sandbox.url}/api/v1/customers/1", json=attributes, auth=(sandbox.site_id, "key"))
+        shown = web.get(f"{sandbox.url}/_sandbox/v1/people/1", params={"workspace": sandbox.site_id})
+        for mask in (shown.json()["attributes"][name] for name in attributes):
+            assert mask.startswith("masked-")
+            reply = web.get(sandbox.url + path.format(mask))
+            told = reply.text + str(reply.headers)
+            assert not [part for part in ("ada@", "Ada", "Lovelace") if part in told]
