@@ -247,7 +247,7 @@ class Client(Verbs, Generic[UserAttributes]):
             except Exception as error:  # noqa: BLE001 - as above
                 self._backend_failed("close", error)
         if first and self._parts.report is not None:
-            self._parts.report.flush()
+            self._parts.report.close()
         return self.stats()
 
     def begin(self) -> None:

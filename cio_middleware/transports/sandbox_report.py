@@ -37,6 +37,9 @@ MAX_LINES = 1000
 _LINGER = 0.02
 _LONGEST_SILENCE = 30.0
 
+_END = object()
+"""Ends the thread."""
+
 Record = tuple[Sequence[str | None], dict[str, Any]]
 """What was noted: of which events, and what."""
 
@@ -119,6 +122,14 @@ class SandboxReport:
             self._waiting.put(told)
             told.wait(timeout)
 
+    def close(self, timeout: float = TIMEOUT) -> None:
+        """Tell what waits, at most this long, and end the thread: a sub-interpreter cannot end with one."""
+        thread, waiting = self._thread, self._waiting
+        if thread is not None and waiting is not None and thread.is_alive():
+            waiting.put(_END)
+            thread.join(timeout)
+            self._thread = None
+
     def _wake(self) -> None:
         # Not waited for: a signal handler may come in the middle, and who holds it starts the thread.
         if self._waiting is None or not self._lock.acquire(blocking=False):
@@ -137,14 +148,18 @@ class SandboxReport:
             self._lock.release()
 
     def _work(self, waiting: Any) -> None:
-        while True:
+        ended = False
+        while not ended:
+            # Whatever happens, the next time is another time.
             with suppress(Exception):
-                self._tell(waiting)
+                records, told, ended = _taken(waiting)
+                self._tell(records, told)
 
-    def _tell(self, waiting: Any) -> None:
-        """Take what waits, a moment after the first of it came, and tell it in as few calls as it fits."""
-        records, told = _taken(waiting)
+    def _tell(self, records: list[Record], told: list[threading.Event]) -> None:
+        """Tell what was noted in as few calls as it fits."""
         try:
+            if not records:
+                return
             if not self._met and not self._ask():
                 self._failed()
                 return
@@ -205,13 +220,15 @@ def _is_taken(head: bytes) -> bool:
     return head[9:10] == b"2" and f"\r\n{HEADER}:".encode() in head
 
 
-def _taken(waiting: Any) -> tuple[list[Record], list[threading.Event]]:
-    """What waits; the events of those who wait for it to be told are returned apart."""
+def _taken(waiting: Any) -> tuple[list[Record], list[threading.Event], bool]:
+    """What waits a moment after the first of it came; apart, who waits for it to be told, and whether it is the end."""
     records: list[Record] = []
     told: list[threading.Event] = []
     taken = waiting.get()
     until = time.monotonic() + _LINGER
     while True:
+        if taken is _END:
+            return records, told, True
         if isinstance(taken, threading.Event):
             told.append(taken)
         else:
@@ -220,10 +237,10 @@ def _taken(waiting: Any) -> tuple[list[Record], list[threading.Event]]:
         try:
             taken = waiting.get(timeout=left) if left > 0 else waiting.get_nowait()
         except queue.Empty:
-            return records, told
-        if len(records) >= MAX_LINES and not isinstance(taken, threading.Event):
+            return records, told, False
+        if len(records) >= MAX_LINES and taken is not _END and not isinstance(taken, threading.Event):
             records.append(taken)
-            return records, told
+            return records, told, False
 
 
 def _lines(records: Sequence[Record]) -> Iterator[bytes]:

@@ -22,7 +22,8 @@ from cio_middleware.testing import Sandbox
 def settings(url: str, **changes) -> cio.Settings:
     """Settings for a server of the test's own, with quick retries."""
     quick = {"retry_base": 0.01, "flush_interval": 0.02, "shutdown_timeout": 1.0, "timeout": 0.5, "rate_limit": 10_000}
-    return cio.Settings(**{"site_id": "site", "api_key": "key", "base_url": url, **quick, **changes})
+    account = {"site_id": "site", "api_key": "key", "base_url": url, "sandbox_reporting": False}
+    return cio.Settings(**{**account, **quick, **changes})
 
 
 def free_port() -> int:
