@@ -47,6 +47,18 @@ REASONS: dict[str, tuple[str, str]] = {
     "nested": ("it was captured by a hook of the client's own delivery", "Leave the client's own calls out"),
     "closed": ("the client was closed already", "Close it last"),
     "purged": ("its person was purged before it was sent", ""),
+    "backend_failed": ("the application's own backend raised", "Look at the client's log"),
+    "cancelled": ("the task that captured it was cancelled, or the program interrupted", ""),
+    "evicted": ("it was the oldest in a full queue", "Raise max_queue_events, or see why events are not taken"),
+    "retries_exhausted": (
+        "the direct backend tried as often as it may",
+        "See why it failed, or use the queued backend",
+    ),
+    "unauthorized": ("the credentials were refused", "Check site_id and api_key"),
+    "dead_letters_full": ("it was refused, and there was no room to keep it", "Look after the dead letters"),
+    "shutdown_timeout": ("the process ended before it was sent", "Raise shutdown_timeout, or use the spool"),
+    "spool_failed": ("the spool's disk failed, and memory was full", "Make spool_dir writable"),
+    "quarantined": ("it could not be read back from the spool", "Look at the quarantine in spool_dir"),
     "expired": ("it waited longer than max_age", "Raise max_age, or see why events are not taken"),
 }
 

@@ -6,6 +6,10 @@ import json
 
 import pytest
 
+from cio_middleware import DropReason
+from cio_middleware.processors import consent, sample
+from cio_middleware.sandbox.context import REASONS
+
 ROOT = "/_sandbox/v1"
 ULID = "01J0000000000000000000000A"
 OTHER = "01J0000000000000000000000B"
@@ -197,3 +201,23 @@ def test_every_answer_says_that_it_is_a_sandbox(web, sandbox):
     """By this a client on this machine knows that it tells nobody else."""
     for path in ("/api/v1/accounts/region", f"{ROOT}/health", "/nowhere"):
         assert web.get(f"{sandbox.url}{path}").headers["x-cio-sandbox"] == "1"
+
+
+def test_each_reason_of_a_client_has_a_sentence():
+    """Whatever a client drops an event for, the page says what it means."""
+    assert set(REASONS) == set(DropReason)
+
+
+@pytest.mark.parametrize(
+    ("processor", "reason"),
+    [(sample(0), "sampled"), (consent(lambda asked: False), "no_consent")],
+    ids=["sampled", "no-consent"],
+)
+def test_what_a_processor_kept_back_is_a_row_with_its_reason(make_client, sandbox, processor, reason):
+    """A client that does not send an event by intention says so, and nobody counts it as lost."""
+    client = sandbox.attach(make_client(client_options={"processors": [processor]}))
+    client.track("seen", person="ada")
+    sandbox.flush()
+    (row,) = sandbox.events()
+    assert (row.verdict, row.drop_reason, row.person) == ("never_sent", reason, None)
+    assert row.good is not False
