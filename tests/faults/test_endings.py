@@ -108,8 +108,8 @@ RAW_FORK = """
 
 def test_a_fork_that_goes_past_pythons_hooks_is_noticed_at_a_capture(sandbox):
     """A server in C forks by itself, as uWSGI does: the child starts a worker of its own at its first event."""
-    # The side channel would have a thread at work: who forks past Python's hooks may then take the interpreter's own lock
-    # along as it is, and no library can let go of that.
+    # The side channel would have a thread at work. Who forks past Python's hooks meanwhile may take the interpreter's
+    # own lock along as it is, and no library can let go of that.
     quiet = {"CUSTOMERIO_SITE_ID": sandbox.site_id, "CUSTOMERIO_SANDBOX_REPORTING": "false"}
     done = run(RAW_FORK, sandbox.url, **quiet)
     assert (done.returncode, done.stderr) == (0, "")
