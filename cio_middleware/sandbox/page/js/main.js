@@ -138,17 +138,17 @@ class App {
   }
 
   async clear() {
-    const { cleared, undo } = await api.clear();
-    await this.refresh();
+    const clearing = api.clear();
     const back = async () => {
       this.undo = null;
       this.away?.();
-      await api.undo(undo);
-      await this.refresh();
+      await api.undo((await clearing).undo).then(() => this.refresh());
     };
-    this.undo = back;
-    this.away = toast(`Cleared ${cleared}`, { action: "Undo", act: back, ms: UNDO_MS });
+    this.undo = back; // at once: the stream may empty the list before the answer is here
+    const { cleared } = await clearing;
+    if (this.undo === back) this.away = toast(`Cleared ${cleared}`, { action: "Undo", act: back, ms: UNDO_MS });
     setTimeout(() => this.undo === back && (this.undo = null), UNDO_MS);
+    await this.refresh();
   }
 
   async refresh() {
